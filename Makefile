@@ -1,0 +1,72 @@
+# Everything a developer types. `make` alone lists it.
+
+PYTHON ?=
+ARGS ?=
+PG ?= 18
+BIN := .venv/bin
+DEBIAN_15 := /usr/lib/postgresql/15/bin
+OLD_PYTHON := the relay needs Python 3.11 or newer and found none; install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3
+
+export PG
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup run dev test check lint types test-18 test-15 format lock clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/made ## make the environment in .venv (PYTHON=... names the interpreter)
+
+# The stamp comes last, so a setup that was interrupted is done again.
+.venv/made: requirements.lock pyproject.toml
+	@! $(BIN)/python -m pip --version >/dev/null 2>&1 || exit 0; \
+	python=; for each in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	  if "$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$each; break; fi; \
+	done; \
+	test -n "$$python" || { echo "$(OLD_PYTHON)" >&2; exit 1; }; \
+	"$$python" -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# exec: the relay takes make's shell's place, so Ctrl-C and SIGTERM reach it and make sees its exit status.
+run: setup ## start the relay with its own PostgreSQL
+	@exec $(BIN)/relay serve --embedded $(ARGS)
+
+dev: setup ## the same, reloading when the code changes
+	@exec $(BIN)/relay serve --embedded --reload $(ARGS)
+
+test: setup ## run all tests on PostgreSQL 18 (PG=15: on Debian's 15; ARGS=... goes to pytest)
+	$(BIN)/pytest $(ARGS)
+
+check: lint types test-18 test-15 ## everything that must pass: lint, types, tests on 18 and on 15
+
+test-18 test-15: test-%: setup
+	@if test $* = 15 && ! test -x $(DEBIAN_15)/postgres; then \
+	  echo "SKIPPED: the tests on PostgreSQL 15, for it is not installed (apt-get install postgresql-15)"; \
+	  test "$$CI" != true; \
+	else \
+	  set -x; PG=$* exec $(BIN)/pytest $(ARGS); \
+	fi
+
+lint: setup ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: setup ## mypy --strict
+	$(BIN)/mypy
+
+format: setup ## let ruff put right what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: setup ## renew requirements.lock (newest versions, with hashes)
+	$(BIN)/python -m venv --clear .venv/lock
+	.venv/lock/bin/pip install --quiet --disable-pip-version-check uv
+	.venv/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command 'make lock' --extra dev pyproject.toml --output-file requirements.lock
+
+clean: ## remove what was made; the data in .data stays
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
