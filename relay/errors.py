@@ -1,0 +1,94 @@
+"""The error tree.
+
+RelayError
+    SettingsError        the environment asks for something that cannot be
+    SchemaError          the database's schema is not the one this relay speaks to
+    EmbeddedError        the embedded PostgreSQL cannot be started or stopped
+    DatabaseUnavailable  the database cannot be reached or does not answer in time
+    UnknownRestaurant    no restaurant has this slug
+    Refusal              what a terminal asked for is not done; it is told so in an ERROR
+
+Errors carry fields; the sentence is built once, here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+Code = Literal[
+    "INVALID_MESSAGE",
+    "TOO_LARGE",
+    "UNKNOWN_TYPE",
+    "UNKNOWN_ACTION",
+    "VALIDATION",
+    "CONFLICT",
+    "GONE",
+    "ORDER_ID_TAKEN",
+    "FORBIDDEN",
+    "RATE_LIMITED",
+    "BUSY",
+    "UNAVAILABLE",
+    "INTERNAL",
+]
+RETRYABLE: frozenset[Code] = frozenset({"BUSY", "UNAVAILABLE", "RATE_LIMITED"})
+
+
+class RelayError(Exception):
+    """Anything the relay itself has to say is wrong."""
+
+
+class SettingsError(RelayError):
+    """The environment asks for something that cannot be; `problems` names every fault found."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class SchemaError(RelayError):
+    """The database's schema is missing, too old or too new; the sentence names the command to run."""
+
+
+class EmbeddedError(RelayError):
+    """The embedded PostgreSQL cannot be started or stopped; the sentence says what to do."""
+
+
+class DatabaseUnavailable(RelayError):
+    """The database cannot be reached or did not answer in time. Where it was `sent`, a write may have happened."""
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class UnknownRestaurant(RelayError):
+    """No restaurant has this slug."""
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"there is no restaurant {slug!r}")
+        self.slug = slug
+
+
+class Refusal(RelayError):
+    """What a terminal asked for is not done, and it is told so in an ERROR (PROTOCOL, section 3).
+
+    `field` is the path of the offending field (`data.price`, `data.items.2.id`), `details` further keys of
+    the ERROR's data as JSON text by key (`current`, `suggestedId`), `ref` the id of the message that is refused
+    where the message could not be read any further.
+    """
+
+    def __init__(
+        self, code: Code, message: str, *, field: str | None = None, details: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code: Code = code
+        self.message = message
+        self.field = field
+        self.details = details or {}
+        self.ref: str | None = None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same message may succeed later, unchanged."""
+        return self.code in RETRYABLE
