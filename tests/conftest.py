@@ -1,0 +1,75 @@
+"""What every test may ask for: a cluster, a database of its own in it, a cluster it may kill."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.cluster import TestCluster, running_cluster
+
+TEMPLATE = "relay_template"
+NUMBERS = count(1)
+PLAIN_SETTINGS = {"DATABASE_URL", "HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "NODE_ENV"}
+
+# The developer's own settings must not reach the tests. (What PG= chose has been read by now.)
+for name in [name for name in os.environ if name.startswith(("PG", "DB_", "RELAY_")) or name in PLAIN_SETTINGS]:
+    del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[TestCluster]:
+    """The PostgreSQL all tests share; leave it running."""
+    with running_cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def private_cluster() -> Iterator[TestCluster]:
+    """A PostgreSQL of the test's own, without databases, to `kill`, `stop` and `restart`."""
+    with running_cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def database(cluster: TestCluster, _template: str) -> Iterator[str]:
+    """The connection string of a database of the test's own with the schema installed."""
+    with _new_database(cluster, _template) as conninfo:
+        yield conninfo
+
+
+@pytest.fixture
+def empty_database(cluster: TestCluster) -> Iterator[str]:
+    """The connection string of an empty database of the test's own."""
+    with _new_database(cluster, "template0") as conninfo:
+        yield conninfo
+
+
+@pytest.fixture(scope="session")
+def _template(cluster: TestCluster) -> str:
+    from relay.schema import apply
+
+    cluster.create_database(TEMPLATE)
+    asyncio.run(apply(cluster.conninfo(TEMPLATE)))
+    return TEMPLATE
+
+
+@contextmanager
+def _new_database(cluster: TestCluster, template: str) -> Iterator[str]:
+    name = f"test_{next(NUMBERS)}"
+    _execute(cluster, "create database {} template {}", name, template)
+    try:
+        yield cluster.conninfo(name)
+    finally:
+        _execute(cluster, "drop database {} with (force)", name)
+
+
+def _execute(cluster: TestCluster, statement: str, *names: str) -> None:
+    with psycopg.connect(cluster.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
