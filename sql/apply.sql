@@ -1,0 +1,201 @@
+-- The way in: one mutation, or a batch of them in one transaction. Here are the lock, the ledger and the doorbell.
+
+create or replace function pos.enter(p_restaurant_id bigint) returns void
+language plpgsql set search_path = '' as $$
+begin
+  -- Changes of plain SQL earlier in this transaction go first: a revision must not be given to an older row later.
+  if exists (select from pos.staged_transactions as t where t.transaction_id = pg_current_xact_id_if_assigned()) then
+    perform pos.stamp();
+  end if;
+  perform 1 from pos.heads as h where h.restaurant_id = p_restaurant_id for no key update;
+  if not found then
+    raise exception 'there is no restaurant %', p_restaurant_id using errcode = 'RL404';
+  end if;
+  perform set_config('pos.applying', p_restaurant_id::text, true);
+end
+$$;
+comment on function pos.enter(bigint) is 'Takes the restaurant''s head; until pos.leave its changes are stamped at once.';
+
+create or replace function pos.leave(p_restaurant_id bigint) returns void
+language plpgsql set search_path = '' as $$
+begin
+  perform set_config('pos.applying', '', true);
+  perform set_config('pos.client_id', '', true);
+  perform pos.ring(p_restaurant_id);
+end
+$$;
+comment on function pos.leave(bigint) is 'Ends what pos.enter began, and rings.';
+
+create or replace function pos.mutate_entered(
+  p_restaurant_id bigint, p_client_id text, p_mutation_id text, p_type text, p_action text, p_body jsonb, p_if_version bigint
+) returns pos.result
+language plpgsql set search_path = '' as $$
+declare
+  v_body constant jsonb := p_body - array['version', 'revision', 'action'];
+  v_hash bytea;
+  v_known pos.mutations;
+  v_result pos.result;
+begin
+  if p_mutation_id is not null then
+    v_hash := sha256(convert_to(concat_ws(' ', p_type, p_action, coalesce(p_if_version::text, '-'), v_body::text), 'UTF8'));
+    select m.* into v_known from pos.mutations as m
+    where m.restaurant_id = p_restaurant_id and m.client_id = p_client_id and m.mutation_id = p_mutation_id;
+    if found then
+      if v_known.body_hash <> v_hash then
+        return pos.refused('VALIDATION', format('id %s was used for another mutation; give each its own', p_mutation_id), 'id');
+      end if;
+      return row('OK', null, null, v_known.revision, v_known.version, v_known.details)::pos.result;
+    end if;
+  end if;
+
+  perform set_config('pos.client_id', p_client_id, true);
+  case p_type
+    when 'UPDATE_TABLE' then
+      v_result := pos.mutate_table(p_restaurant_id, p_client_id, p_mutation_id, p_action, v_body, p_if_version);
+    when 'UPDATE_MENU' then
+      v_result := pos.mutate_menu(p_restaurant_id, p_client_id, p_mutation_id, p_action, v_body, p_if_version);
+    when 'UPDATE_ORDER' then
+      v_result := pos.mutate_order(p_restaurant_id, p_client_id, p_mutation_id, p_action, v_body, p_if_version);
+    when 'UPDATE_SETTINGS' then
+      v_result := pos.mutate_settings(p_restaurant_id, v_body, p_if_version);
+    when 'NEXT_ORDER_ID' then
+      v_result := pos.done(p_restaurant_id, null, jsonb_build_object('orderId', pos.next_order_id(p_restaurant_id)));
+    when 'MESSAGE' then
+      v_result := pos.send_message(p_restaurant_id, p_client_id, p_body);
+    else
+      v_result := pos.refused('UNKNOWN_TYPE', format('%s is no mutation', p_type), 'type');
+  end case;
+
+  -- Only what was applied is remembered: after an ERROR the same id may be tried again.
+  if p_mutation_id is not null and v_result.code = 'OK' then
+    insert into pos.mutations (restaurant_id, client_id, mutation_id, body_hash, revision, version, details)
+    values (p_restaurant_id, p_client_id, p_mutation_id, v_hash, v_result.revision, v_result.version, v_result.details);
+  end if;
+  return v_result;
+end
+$$;
+comment on function pos.mutate_entered(bigint, text, text, text, text, jsonb, bigint) is 'One mutation between pos.enter and pos.leave.';
+
+create or replace function pos.mutate(
+  p_restaurant_id bigint, p_client_id text, p_mutation_id text, p_type text, p_action text, p_body jsonb, p_if_version bigint
+) returns pos.result
+language plpgsql set search_path = '' as $$
+declare
+  v_result pos.result;
+begin
+  perform pos.enter(p_restaurant_id);
+  v_result := pos.mutate_entered(p_restaurant_id, p_client_id, p_mutation_id, p_type, p_action, p_body, p_if_version);
+  perform pos.leave(p_restaurant_id);
+  return v_result;
+end
+$$;
+comment on function pos.mutate(bigint, text, text, text, text, jsonb, bigint) is 'One mutation.';
+
+create or replace function pos.update_table(
+  p_restaurant_id bigint, p_action text, p_body jsonb,
+  p_client_id text default 'database', p_mutation_id text default null, p_if_version bigint default null
+) returns pos.result
+language sql set search_path = '' as $$
+  select pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_TABLE', p_action, p_body, p_if_version);
+$$;
+comment on function pos.update_table(bigint, text, jsonb, text, text, bigint) is 'UPDATE_TABLE: add, update, delete, add_items, update_item, void_item.';
+
+create or replace function pos.update_menu(
+  p_restaurant_id bigint, p_action text, p_body jsonb,
+  p_client_id text default 'database', p_mutation_id text default null, p_if_version bigint default null
+) returns pos.result
+language sql set search_path = '' as $$
+  select pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_MENU', p_action, p_body, p_if_version);
+$$;
+comment on function pos.update_menu(bigint, text, jsonb, text, text, bigint) is 'UPDATE_MENU: add_item, update_item, delete_item, add_category, delete_category.';
+
+create or replace function pos.update_order(
+  p_restaurant_id bigint, p_action text, p_body jsonb,
+  p_client_id text default 'database', p_mutation_id text default null, p_if_version bigint default null
+) returns pos.result
+language sql set search_path = '' as $$
+  select pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_ORDER', p_action, p_body, p_if_version);
+$$;
+comment on function pos.update_order(bigint, text, jsonb, text, text, bigint) is 'UPDATE_ORDER: add, update, void, clear.';
+
+create or replace function pos.update_settings(
+  p_restaurant_id bigint, p_body jsonb,
+  p_client_id text default 'database', p_mutation_id text default null, p_if_version bigint default null
+) returns pos.result
+language sql set search_path = '' as $$
+  select pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_SETTINGS', 'update', p_body, p_if_version);
+$$;
+comment on function pos.update_settings(bigint, jsonb, text, text, bigint) is 'UPDATE_SETTINGS.';
+
+create or replace function pos.apply(
+  p_batch_id uuid, p_restaurant_ids bigint[], p_client_ids text[], p_mutation_ids text[], p_types text[],
+  p_actions text[], p_bodies text[], p_if_versions bigint[], p_isolate boolean default false
+) returns setof pos.result
+language plpgsql set search_path = '' as $$
+declare
+  v_results pos.result[] := array_fill(null::pos.result, array[cardinality(p_restaurant_ids)]);
+  v_restaurant_id bigint;
+  v_positions integer[];
+  v_i integer;
+  v_state text;
+  v_message text;
+  v_field text;
+begin
+  insert into pos.batches (batch_id) values (p_batch_id) on conflict do nothing;
+  if not found then
+    -- This batch is committed, its answer was lost. The ledger has the answers of mutations with an id.
+    return query
+      select case when m.mutation_id is null then row('REPEATED', null, null, null, null, null)::pos.result
+                  else row('OK', null, null, m.revision, m.version, m.details)::pos.result end
+      from unnest(p_restaurant_ids, p_client_ids, p_mutation_ids) with ordinality as b (restaurant_id, client_id, mutation_id, place)
+      left join pos.mutations as m using (restaurant_id, client_id, mutation_id)
+      order by b.place;
+    return;
+  end if;
+
+  -- Heads in ascending id, one block a restaurant: a restaurant that is held up is left out, the others go on.
+  for v_restaurant_id, v_positions in
+    select b.restaurant_id, array_agg(b.place::integer order by b.place)
+    from unnest(p_restaurant_ids) with ordinality as b (restaurant_id, place)
+    group by b.restaurant_id order by b.restaurant_id
+  loop
+    begin
+      perform pos.enter(v_restaurant_id);
+      foreach v_i in array v_positions loop
+        if not p_isolate then
+          v_results[v_i] := pos.mutate_entered(v_restaurant_id, p_client_ids[v_i], p_mutation_ids[v_i], p_types[v_i],
+                                               p_actions[v_i], p_bodies[v_i]::jsonb, p_if_versions[v_i]);
+          continue;
+        end if;
+        begin
+          v_results[v_i] := pos.mutate_entered(v_restaurant_id, p_client_ids[v_i], p_mutation_ids[v_i], p_types[v_i],
+                                               p_actions[v_i], p_bodies[v_i]::jsonb, p_if_versions[v_i]);
+        exception
+          when lock_not_available or deadlock_detected or serialization_failure then
+            v_results[v_i] := pos.refused('LOCKED', 'a row is locked by another transaction');
+            perform set_config('lock_timeout', '10ms', true);
+          when others then
+            get stacked diagnostics v_state = returned_sqlstate, v_message = message_text, v_field = constraint_name;
+            v_results[v_i] := pos.refused('SQLSTATE ' || v_state, v_message, nullif(v_field, ''));
+        end;
+      end loop;
+      perform pos.leave(v_restaurant_id);
+    exception
+      when lock_not_available or deadlock_detected or serialization_failure then
+        foreach v_i in array v_positions loop
+          v_results[v_i] := pos.refused('LOCKED', 'the restaurant is locked by another transaction');
+        end loop;
+        -- One wait a batch: whoever else is held up in it is left out at once.
+        perform set_config('lock_timeout', '10ms', true);
+      when others then
+        get stacked diagnostics v_state = returned_sqlstate, v_message = message_text;
+        foreach v_i in array v_positions loop
+          v_results[v_i] := pos.refused(case when p_isolate then 'SQLSTATE ' || v_state else 'APART' end, v_message);
+        end loop;
+    end;
+  end loop;
+  return query select r.* from unnest(v_results) as r;
+end
+$$;
+comment on function pos.apply(uuid, bigint[], text[], text[], text[], text[], text[], bigint[], boolean) is
+  'Many mutations in one transaction, one result each in their order. Beside the codes of pos.result: LOCKED (try this restaurant again, on its own), APART (one of its mutations failed: try each in a block of its own, p_isolate), SQLSTATE nnnnn (what failed), REPEATED (the batch was committed before).';

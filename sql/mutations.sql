@@ -1,0 +1,450 @@
+-- What each message does. These functions run under the head's lock (pos.mutate takes it), decide before they write,
+-- and answer with a pos.result instead of raising, so that one refusal costs a batch nothing.
+
+create or replace function pos.done(p_restaurant_id bigint, p_version bigint, p_details jsonb default null) returns pos.result
+language plpgsql stable set search_path = '' as $$
+begin
+  return row('OK', null, null,
+    (select h.revision from pos.heads as h where h.restaurant_id = p_restaurant_id), p_version, p_details)::pos.result;
+end
+$$;
+comment on function pos.done(bigint, bigint, jsonb) is 'The answer to a mutation that is applied, at the head.';
+
+create or replace function pos.refused(p_code text, p_message text, p_field text default null, p_details jsonb default null) returns pos.result
+language plpgsql immutable set search_path = '' as $$
+begin
+  return row(p_code, p_message, p_field, null, null, p_details)::pos.result;
+end
+$$;
+comment on function pos.refused(text, text, text, jsonb) is 'The answer to a mutation that is not applied.';
+
+create or replace function pos.conflict(p_message text, p_field text, p_current jsonb) returns pos.result
+language plpgsql immutable set search_path = '' as $$
+begin
+  return pos.refused('CONFLICT', p_message, p_field, jsonb_build_object('current', p_current));
+end
+$$;
+comment on function pos.conflict(text, text, jsonb) is 'CONFLICT, with the current row.';
+
+create or replace function pos.missing_field(p_body jsonb, p_fields text[]) returns text
+language sql immutable set search_path = '' as $$
+  select f.field from unnest(p_fields) with ordinality as f (field, place)
+  where not p_body ? f.field order by f.place limit 1;
+$$;
+comment on function pos.missing_field(jsonb, text[]) is 'The first field that a body lacks to make a row.';
+
+create or replace function pos.is_deleted(p_restaurant_id bigint, p_kind text, p_id text) returns boolean
+language sql stable set search_path = '' as $$
+  select exists (
+    select from pos.tombstones as t where t.restaurant_id = p_restaurant_id and t.kind = p_kind and t.id = p_id
+  );
+$$;
+comment on function pos.is_deleted(bigint, text, text) is 'Whether a row with this id was deleted.';
+
+-- UPDATE_TABLE
+
+create or replace function pos.settle_order_id(p_table pos.tables, p_current pos.tables, p_client_id text, out order_id text, out stale boolean)
+language plpgsql set search_path = '' as $$
+declare
+  v_wanted_id constant text := p_table.order_id;
+  v_finished pos.order_history;
+  v_other pos.tables;
+begin
+  stale := false;
+  order_id := coalesce(pos.replaced_order_id(p_table.restaurant_id, v_wanted_id, p_client_id, p_table.id), v_wanted_id);
+
+  select o.* into v_finished from pos.order_history as o
+  where o.restaurant_id = p_table.restaurant_id and o.id = settle_order_id.order_id and pos.is_finished(o.status);
+  if found then
+    -- This table carried it: somebody edits an order that is paid. Another one did: two sales want one id.
+    stale := v_finished.table_number = p_table.number
+      or p_current.order_id = v_finished.id
+      or exists (select from pos.order_claims as c
+                 where c.restaurant_id = p_table.restaurant_id and c.order_id = v_finished.id and c.table_id = p_table.id);
+    if stale is not true then
+      stale := false;
+      order_id := pos.replace_order_id(p_table.restaurant_id, v_wanted_id, p_client_id, p_table.id);
+    end if;
+    return;
+  end if;
+
+  select t.* into v_other from pos.tables as t
+  where t.restaurant_id = p_table.restaurant_id and t.order_id = settle_order_id.order_id and t.id <> p_table.id
+  order by t.id limit 1 for update;
+  if not found then
+    return;
+  end if;
+  if coalesce(v_other.order_items, '[]') = coalesce(p_table.order_items, '[]') then
+    -- The guests moved.
+    update pos.tables as t
+    set status = 'available', order_id = null, order_items = null, order_total = null, customer = null, reservation_time = null,
+        extra = t.extra - array['orderId', 'orderItems', 'orderTotal', 'customer', 'reservationTime']
+    where t.restaurant_id = v_other.restaurant_id and t.id = v_other.id;
+  else
+    order_id := pos.replace_order_id(p_table.restaurant_id, v_wanted_id, p_client_id, p_table.id);
+  end if;
+end
+$$;
+comment on function pos.settle_order_id(pos.tables, pos.tables, text) is 'Which order id a table gets for the one it wants; stale when that order is paid.';
+
+create or replace function pos.store_table(p_row pos.tables, p_exists boolean) returns pos.result
+language plpgsql set search_path = '' as $$
+declare
+  v_version bigint;
+begin
+  if p_exists then
+    update pos.tables as t
+    set (number, seats, status, order_id, reservation_time, customer, order_items, order_total, extra)
+      = row(p_row.number, p_row.seats, p_row.status, p_row.order_id, p_row.reservation_time, p_row.customer,
+            p_row.order_items, p_row.order_total, p_row.extra)
+    where t.restaurant_id = p_row.restaurant_id and t.id = p_row.id
+    returning t.version into v_version;
+    -- No row came back: nothing had to change.
+    return pos.done(p_row.restaurant_id, coalesce(v_version, p_row.version));
+  end if;
+  insert into pos.tables (restaurant_id, id, number, seats, status, order_id, reservation_time, customer, order_items, order_total, extra)
+  values (p_row.restaurant_id, p_row.id, p_row.number, p_row.seats, p_row.status, p_row.order_id, p_row.reservation_time,
+          p_row.customer, p_row.order_items, p_row.order_total, p_row.extra)
+  returning version into v_version;
+  return pos.done(p_row.restaurant_id, v_version);
+end
+$$;
+comment on function pos.store_table(pos.tables, boolean) is 'Writes a table that is settled.';
+
+create or replace function pos.mutate_table(
+  p_restaurant_id bigint, p_client_id text, p_mutation_id text, p_action text, p_body jsonb, p_if_version bigint
+) returns pos.result
+language plpgsql set search_path = '' as $$
+declare
+  v_id constant text := p_body ->> 'id';
+  v_current pos.tables;
+  v_new pos.tables;
+  v_exists boolean;
+  v_missing text;
+  v_holder pos.tables;
+  v_stale boolean;
+begin
+  select t.* into v_current from pos.tables as t where t.restaurant_id = p_restaurant_id and t.id = v_id for update;
+  v_exists := found;
+  if p_action = 'delete' and not v_exists then
+    return pos.done(p_restaurant_id, null);
+  end if;
+  if not v_exists and p_action <> 'add' and pos.is_deleted(p_restaurant_id, 'tables', v_id) then
+    return pos.refused('GONE', format('table %s was deleted; add it to make it again', v_id), 'id');
+  end if;
+  if p_if_version <> coalesce(v_current.version, 0) then
+    return pos.conflict(format('table %s has version %s', v_id, coalesce(v_current.version, 0)), 'ifVersion', pos.row_of(v_current));
+  end if;
+  if p_action = 'delete' then
+    delete from pos.tables as t where t.restaurant_id = p_restaurant_id and t.id = v_id;
+    return pos.done(p_restaurant_id, v_current.version + 1);
+  end if;
+  if p_action in ('add_items', 'update_item', 'void_item') then
+    if not v_exists then
+      return pos.refused('VALIDATION', format('there is no table %s', v_id), 'id');
+    end if;
+    return pos.mutate_lines(v_current, p_client_id, p_action, p_body);
+  end if;
+
+  v_missing := pos.missing_field(p_body, array['number', 'seats', 'status']);
+  if not v_exists and v_missing is not null then
+    return pos.refused('VALIDATION', format('%s is required to make a table', v_missing), v_missing);
+  end if;
+  v_new := v_current;
+  v_new.restaurant_id := p_restaurant_id;
+  v_new.id := v_id;
+  v_new.number := coalesce((p_body ->> 'number')::numeric::integer, v_current.number);
+  v_new.seats := coalesce((p_body ->> 'seats')::numeric::integer, v_current.seats);
+  v_new.status := coalesce(p_body ->> 'status', v_current.status);
+  v_new.order_id := p_body ->> 'orderId';
+  v_new.reservation_time := p_body ->> 'reservationTime';
+  v_new.customer := nullif(p_body -> 'customer', 'null');
+  v_new.order_items := pos.lines_of(p_body -> 'orderItems');
+  v_new.order_total := (p_body ->> 'orderTotal')::numeric;
+  v_new.extra := pos.extra_of(p_body,
+    array['id', 'number', 'seats', 'status', 'orderId', 'reservationTime', 'customer', 'orderItems', 'orderTotal'],
+    array['orderId', 'reservationTime', 'customer', 'orderItems', 'orderTotal']);
+
+  select t.* into v_holder from pos.tables as t
+  where t.restaurant_id = p_restaurant_id and t.number = v_new.number and t.id <> v_id;
+  if found then
+    if p_action <> 'add' or v_exists or p_mutation_id is not null or v_new.number = 2147483647 then
+      return pos.conflict(format('number %s is taken by table %s', v_new.number, v_holder.id), 'number',
+                          pos.row_of(case when v_exists then v_current else v_holder end));
+    end if;
+    select n.number + 1 into v_new.number
+    from pos.tables as n
+    where n.restaurant_id = p_restaurant_id and n.number >= v_new.number
+      and not exists (select from pos.tables as t where t.restaurant_id = p_restaurant_id and t.number = n.number::bigint + 1)
+    order by n.number limit 1;
+  end if;
+  if v_new.order_id is not null then
+    select s.order_id, s.stale into v_new.order_id, v_stale from pos.settle_order_id(v_new, v_current, p_client_id) as s;
+    if v_stale then
+      return pos.conflict(format('order %s is finished', v_new.order_id), 'orderId', pos.row_of(v_current));
+    end if;
+  end if;
+  return pos.store_table(v_new, v_exists);
+end
+$$;
+comment on function pos.mutate_table(bigint, text, text, text, jsonb, bigint) is 'UPDATE_TABLE.';
+
+create or replace function pos.merged_lines(p_lines jsonb, p_action text, p_items jsonb) returns jsonb
+language sql immutable set search_path = '' as $$
+  with given as (
+    select i.item ->> 'id' as id, i.item, i.place
+    from jsonb_array_elements(p_items) with ordinality as i (item, place)
+  ), kept as (
+    select l.place, case when g.id is null then l.line else l.line || g.item end as line
+    from jsonb_array_elements(p_lines) with ordinality as l (line, place)
+    left join lateral (
+      select given.id, given.item from given where given.id = l.line ->> 'id' order by given.place desc limit 1
+    ) as g on true
+    where g.id is null or p_action <> 'void_item'
+  ), added as (
+    select distinct on (g.id) g.place, g.item as line
+    from given as g
+    where p_action = 'add_items'
+      and not exists (select from jsonb_array_elements(p_lines) as l (line) where l.line ->> 'id' = g.id)
+    order by g.id, g.place desc
+  )
+  select coalesce(jsonb_agg(a.line order by a.added, a.place), '[]')
+  from (select k.line, k.place, false as added from kept as k union all select d.line, d.place, true from added as d) as a;
+$$;
+comment on function pos.merged_lines(jsonb, text, jsonb) is 'Lines of an order after add_items, update_item or void_item; a line is known by its id.';
+
+create or replace function pos.mutate_lines(p_current pos.tables, p_client_id text, p_action text, p_body jsonb) returns pos.result
+language plpgsql set search_path = '' as $$
+declare
+  v_new pos.tables := p_current;
+  v_lines constant jsonb := coalesce(p_current.order_items, '[]');
+  v_unknown text;
+  v_stale boolean;
+begin
+  if p_body ->> 'orderId' is not null then
+    -- Lines meant for an order that is no longer the one on the table must not land on the next guests' bill.
+    v_new.order_id := p_body ->> 'orderId';
+    select s.order_id, s.stale into v_new.order_id, v_stale from pos.settle_order_id(v_new, p_current, p_client_id) as s;
+    if v_stale or v_new.order_id <> p_current.order_id then
+      return pos.conflict(format('order %s is not the one open on table %s', p_body ->> 'orderId', p_current.id), 'orderId',
+                          pos.row_of(p_current));
+    end if;
+  end if;
+  if p_action = 'update_item' then
+    select i.item ->> 'id' into v_unknown from jsonb_array_elements(p_body -> 'items') as i (item)
+    where not exists (select from jsonb_array_elements(v_lines) as l (line) where l.line ->> 'id' = i.item ->> 'id') limit 1;
+    if found then
+      return pos.conflict(format('table %s has no line %s', p_current.id, v_unknown), 'items', pos.row_of(p_current));
+    end if;
+  end if;
+  v_new.order_items := pos.merged_lines(v_lines, p_action, p_body -> 'items');
+  if v_new.order_items::text <> v_lines::text then
+    v_new.order_total := pos.total_of(v_new.order_items, p_current.order_total);
+    v_new.extra := p_current.extra - array['orderItems', 'orderTotal'];
+    if v_new.status = 'available' and p_action = 'add_items' then
+      v_new.status := 'occupied';
+    end if;
+  end if;
+  return pos.store_table(v_new, true);
+end
+$$;
+comment on function pos.mutate_lines(pos.tables, text, text, jsonb) is 'UPDATE_TABLE add_items, update_item, void_item: merges lines of the open order and sums them up.';
+
+-- UPDATE_MENU
+
+create or replace function pos.mutate_menu(
+  p_restaurant_id bigint, p_client_id text, p_mutation_id text, p_action text, p_body jsonb, p_if_version bigint
+) returns pos.result
+language plpgsql set search_path = '' as $$
+declare
+  v_id constant text := p_body ->> 'id';
+  v_current pos.menu_items;
+  v_exists boolean;
+  v_missing text;
+  v_version bigint;
+begin
+  if p_action in ('add_category', 'delete_category') then
+    return pos.mutate_category(p_restaurant_id, p_action, p_body ->> 'name', p_if_version);
+  end if;
+  select m.* into v_current from pos.menu_items as m where m.restaurant_id = p_restaurant_id and m.id = v_id for update;
+  v_exists := found;
+  if p_action = 'delete_item' and not v_exists then
+    return pos.done(p_restaurant_id, null);
+  end if;
+  if not v_exists and p_action <> 'add_item' and pos.is_deleted(p_restaurant_id, 'menu_items', v_id) then
+    return pos.refused('GONE', format('dish %s was deleted; add it to make it again', v_id), 'id');
+  end if;
+  if p_if_version <> coalesce(v_current.version, 0) then
+    return pos.conflict(format('dish %s has version %s', v_id, coalesce(v_current.version, 0)), 'ifVersion', pos.row_of(v_current));
+  end if;
+  if p_action = 'delete_item' then
+    delete from pos.menu_items as m where m.restaurant_id = p_restaurant_id and m.id = v_id;
+    return pos.done(p_restaurant_id, v_current.version + 1);
+  end if;
+
+  v_missing := pos.missing_field(p_body, array['name', 'price', 'category', 'description']);
+  if not v_exists and v_missing is not null then
+    return pos.refused('VALIDATION', format('%s is required to make a dish', v_missing), v_missing);
+  end if;
+  v_current.name := coalesce(p_body ->> 'name', v_current.name);
+  v_current.price := coalesce((p_body ->> 'price')::numeric, v_current.price);
+  v_current.category := coalesce(p_body ->> 'category', v_current.category);
+  v_current.description := coalesce(p_body ->> 'description', v_current.description);
+  v_current.image := p_body ->> 'image';
+  v_current.extra := pos.extra_of(p_body, array['id', 'name', 'price', 'category', 'description', 'image'], array['image']);
+  if v_exists then
+    update pos.menu_items as m
+    set (name, price, category, description, image, extra)
+      = row(v_current.name, v_current.price, v_current.category, v_current.description, v_current.image, v_current.extra)
+    where m.restaurant_id = p_restaurant_id and m.id = v_id
+    returning m.version into v_version;
+    return pos.done(p_restaurant_id, coalesce(v_version, v_current.version));
+  end if;
+  insert into pos.menu_items (restaurant_id, id, name, price, category, description, image, extra)
+  values (p_restaurant_id, v_id, v_current.name, v_current.price, v_current.category, v_current.description,
+          v_current.image, v_current.extra)
+  returning version into v_version;
+  return pos.done(p_restaurant_id, v_version);
+end
+$$;
+comment on function pos.mutate_menu(bigint, text, text, text, jsonb, bigint) is 'UPDATE_MENU.';
+
+create or replace function pos.mutate_category(p_restaurant_id bigint, p_action text, p_name text, p_if_version bigint) returns pos.result
+language plpgsql set search_path = '' as $$
+declare
+  v_version bigint;
+begin
+  select c.version into v_version from pos.categories as c where c.restaurant_id = p_restaurant_id and c.name = p_name for update;
+  if p_if_version <> coalesce(v_version, 0) and not (p_action = 'delete_category' and v_version is null) then
+    return pos.conflict(format('category %s has version %s', p_name, coalesce(v_version, 0)), 'ifVersion',
+                        jsonb_build_object('name', p_name, 'version', v_version));
+  end if;
+  if p_action = 'delete_category' then
+    delete from pos.categories as c where c.restaurant_id = p_restaurant_id and c.name = p_name;
+    return pos.done(p_restaurant_id, v_version + 1);
+  end if;
+  if v_version is null then
+    insert into pos.categories (restaurant_id, name) values (p_restaurant_id, p_name) returning version into v_version;
+  end if;
+  return pos.done(p_restaurant_id, v_version);
+end
+$$;
+comment on function pos.mutate_category(bigint, text, text, bigint) is 'UPDATE_MENU add_category and delete_category.';
+
+-- UPDATE_ORDER
+
+create or replace function pos.mutate_order(
+  p_restaurant_id bigint, p_client_id text, p_mutation_id text, p_action text, p_body jsonb, p_if_version bigint
+) returns pos.result
+language plpgsql set search_path = '' as $$
+declare
+  v_id text := p_body ->> 'id';
+  v_taken boolean;
+  v_table_id text;
+  v_current pos.order_history;
+  v_exists boolean;
+  v_missing text;
+  v_version bigint;
+begin
+  if p_action = 'clear' then
+    v_version := pos.write_log(p_restaurant_id, 'UPDATE_ORDER', 'clear', null, null, '{}');
+    update pos.heads as h set cleared_revision = v_version where h.restaurant_id = p_restaurant_id;
+    return pos.done(p_restaurant_id, null);
+  end if;
+  if p_action in ('add', 'update') then
+    select m.order_id, m.taken into v_id, v_taken from pos.order_meant(p_restaurant_id, p_body, p_client_id) as m;
+    if v_taken and p_action = 'add' then
+      if p_mutation_id is not null then
+        return pos.refused('ORDER_ID_TAKEN', format('order id %s belongs to another sale', v_id), 'id',
+                           jsonb_build_object('suggestedId', pos.order_id_instead_of(p_restaurant_id, v_id)));
+      end if;
+      select t.id into v_table_id from pos.tables as t
+      where t.restaurant_id = p_restaurant_id and to_jsonb(t.number) = p_body -> 'tableNumber';
+      v_id := pos.replace_order_id(p_restaurant_id, v_id, p_client_id, coalesce(v_table_id, ''));
+    end if;
+  end if;
+
+  select o.* into v_current from pos.order_history as o where o.restaurant_id = p_restaurant_id and o.id = v_id for update;
+  v_exists := found;
+  if p_if_version <> coalesce(v_current.version, 0) then
+    return pos.conflict(format('order %s has version %s', v_id, coalesce(v_current.version, 0)), 'ifVersion', pos.row_of(v_current));
+  end if;
+  if p_action = 'void' then
+    if not v_exists then
+      return pos.refused('VALIDATION', format('there is no order %s', v_id), 'id');
+    end if;
+    update pos.order_history as o set status = 'void'
+    where o.restaurant_id = p_restaurant_id and o.id = v_id returning o.version into v_version;
+    return pos.done(p_restaurant_id, coalesce(v_version, v_current.version));
+  end if;
+
+  v_missing := pos.missing_field(p_body, array['tableNumber', 'customerName', 'orderDate', 'status', 'total', 'items']);
+  if not v_exists and v_missing is not null then
+    return pos.refused('VALIDATION', format('%s is required to make an order', v_missing), v_missing);
+  end if;
+  if pos.is_finished(v_current.status) and not pos.is_finished(coalesce(p_body ->> 'status', v_current.status)) then
+    return pos.conflict(format('order %s is finished (%s) and stays so', v_id, v_current.status), 'status', pos.row_of(v_current));
+  end if;
+  v_current.table_number := case when p_body ? 'tableNumber' then (p_body ->> 'tableNumber')::numeric::integer else v_current.table_number end;
+  v_current.customer_name := case when p_body ? 'customerName' then p_body ->> 'customerName' else v_current.customer_name end;
+  v_current.order_date := case when p_body ? 'orderDate' then p_body ->> 'orderDate' else v_current.order_date end;
+  v_current.status := coalesce(p_body ->> 'status', v_current.status);
+  v_current.total := coalesce((p_body ->> 'total')::numeric, v_current.total);
+  v_current.items := coalesce(pos.lines_of(p_body -> 'items'), v_current.items);
+  v_current.created_at := case when p_body ? 'createdAt' then pos.moment_of(p_body -> 'createdAt') else v_current.created_at end;
+  -- createdAt is no optional field: absent in an update, it stays.
+  v_current.extra := coalesce(jsonb_build_object('createdAt', v_current.extra -> 'createdAt'), '{}')
+    || pos.extra_of(p_body, array['id', 'tableNumber', 'customerName', 'orderDate', 'status', 'total', 'items'], '{}');
+  if v_current.extra -> 'createdAt' = 'null' and not p_body ? 'createdAt' then
+    v_current.extra := v_current.extra - 'createdAt';
+  end if;
+  if v_exists then
+    update pos.order_history as o
+    set (table_number, customer_name, order_date, status, total, items, created_at, extra)
+      = row(v_current.table_number, v_current.customer_name, v_current.order_date, v_current.status, v_current.total,
+            v_current.items, v_current.created_at, v_current.extra)
+    where o.restaurant_id = p_restaurant_id and o.id = v_id
+    returning o.version into v_version;
+    return pos.done(p_restaurant_id, coalesce(v_version, v_current.version));
+  end if;
+  insert into pos.order_history (restaurant_id, id, table_number, customer_name, order_date, status, total, items, created_at, extra)
+  values (p_restaurant_id, v_id, v_current.table_number, v_current.customer_name, v_current.order_date, v_current.status,
+          v_current.total, v_current.items, v_current.created_at, v_current.extra)
+  returning version into v_version;
+  return pos.done(p_restaurant_id, v_version);
+end
+$$;
+comment on function pos.mutate_order(bigint, text, text, text, jsonb, bigint) is 'UPDATE_ORDER.';
+
+-- UPDATE_SETTINGS, NEXT_ORDER_ID, MESSAGE
+
+create or replace function pos.mutate_settings(p_restaurant_id bigint, p_body jsonb, p_if_version bigint) returns pos.result
+language plpgsql set search_path = '' as $$
+declare
+  v_current pos.restaurants;
+  v_version bigint;
+begin
+  select r.* into v_current from pos.restaurants as r where r.restaurant_id = p_restaurant_id for no key update;
+  if p_if_version <> v_current.settings_version then
+    return pos.conflict(format('the settings have version %s', v_current.settings_version), 'ifVersion', v_current.settings);
+  end if;
+  update pos.restaurants as r set settings = v_current.settings || p_body
+  where r.restaurant_id = p_restaurant_id returning r.settings_version into v_version;
+  return pos.done(p_restaurant_id, v_version);
+end
+$$;
+comment on function pos.mutate_settings(bigint, jsonb, bigint) is 'UPDATE_SETTINGS: merges the top-level keys.';
+
+create or replace function pos.send_message(p_restaurant_id bigint, p_client_id text, p_body jsonb) returns pos.result
+language plpgsql set search_path = '' as $$
+declare
+  v_number bigint;
+begin
+  update pos.heads as h set messages = h.messages + 1
+  where h.restaurant_id = p_restaurant_id returning h.messages into v_number;
+  insert into pos.messages (restaurant_id, number, client_id, to_client_id, data)
+  values (p_restaurant_id, v_number, p_client_id, p_body ->> 'to', p_body);
+  return pos.done(p_restaurant_id, null);
+end
+$$;
+comment on function pos.send_message(bigint, text, jsonb) is 'MESSAGE: on its way to the other terminals, without a revision.';

@@ -1,0 +1,142 @@
+-- Order ids. Terminals number their orders by themselves, so two of them can give one id to two sales; here it is
+-- decided which sale an id means, and which id a sale gets.
+
+create or replace function pos.is_finished(p_status text) returns boolean
+language plpgsql immutable set search_path = '' as $$
+begin
+  return p_status in ('completed', 'void');
+end
+$$;
+comment on function pos.is_finished(text) is 'Whether an order with this status is finished; it never goes back.';
+
+create or replace function pos.next_order_id(p_restaurant_id bigint, p_prefix text, p_after bigint, p_width integer) returns text
+language plpgsql set search_path = '' as $$
+declare
+  v_number bigint;
+  v_id text;
+begin
+  select greatest(c.last_number, p_after) into v_number
+  from pos.order_counters as c where c.restaurant_id = p_restaurant_id and c.prefix = p_prefix;
+  v_number := coalesce(v_number, p_after);
+  loop
+    v_number := v_number + 1;
+    v_id := p_prefix || lpad(v_number::text, greatest(p_width, length(v_number::text)), '0');
+    exit when not exists (select from pos.order_history as o where o.restaurant_id = p_restaurant_id and o.id = v_id)
+      and not exists (select from pos.order_claims as c where c.restaurant_id = p_restaurant_id and c.order_id = v_id)
+      and not exists (select from pos.order_replacements as r where r.restaurant_id = p_restaurant_id and r.given_id = v_id);
+  end loop;
+  insert into pos.order_counters as c (restaurant_id, prefix, last_number) values (p_restaurant_id, p_prefix, v_number)
+  on conflict (restaurant_id, prefix) do update set last_number = excluded.last_number;
+  return v_id;
+end
+$$;
+comment on function pos.next_order_id(bigint, text, bigint, integer) is 'The next free order id of a form, never given twice; the head of the restaurant is locked by the caller.';
+
+create or replace function pos.next_order_id(p_restaurant_id bigint) returns text
+language plpgsql set search_path = '' as $$
+declare
+  v_today text;
+begin
+  select to_char(now() at time zone r.time_zone, 'MMDDYYYY') into v_today
+  from pos.restaurants as r where r.restaurant_id = p_restaurant_id;
+  return pos.next_order_id(p_restaurant_id, 'POS-' || v_today || '-', 0, 3);
+end
+$$;
+comment on function pos.next_order_id(bigint) is 'The next free order id of today in the restaurant''s time zone: POS-MMDDYYYY-NNN.';
+
+create or replace function pos.order_id_instead_of(p_restaurant_id bigint, p_wanted_id text) returns text
+language plpgsql set search_path = '' as $$
+declare
+  v_parts text[] := regexp_match(p_wanted_id, '^(.*?)(\d{1,15})$');
+begin
+  if v_parts is null then
+    return pos.next_order_id(p_restaurant_id, left(p_wanted_id, 100) || '-', 1, 1);
+  end if;
+  return pos.next_order_id(p_restaurant_id, v_parts[1], v_parts[2]::bigint, length(v_parts[2]));
+end
+$$;
+comment on function pos.order_id_instead_of(bigint, text) is 'The next free order id of the same form as one that is taken.';
+
+create or replace function pos.replace_order_id(p_restaurant_id bigint, p_wanted_id text, p_client_id text, p_table_id text) returns text
+language plpgsql set search_path = '' as $$
+declare
+  v_given_id constant text := pos.order_id_instead_of(p_restaurant_id, p_wanted_id);
+begin
+  insert into pos.order_replacements (restaurant_id, given_id, wanted_id, client_id, table_id)
+  values (p_restaurant_id, v_given_id, p_wanted_id, p_client_id, p_table_id);
+  return v_given_id;
+end
+$$;
+comment on function pos.replace_order_id(bigint, text, text, text) is 'Gives a free order id for a taken one and remembers it for the terminal and table.';
+
+create or replace function pos.replaced_order_id(p_restaurant_id bigint, p_wanted_id text, p_client_id text, p_table_id text) returns text
+language sql stable set search_path = '' as $$
+  select r.given_id from pos.order_replacements as r
+  where r.restaurant_id = p_restaurant_id and r.wanted_id = p_wanted_id
+    and r.client_id = p_client_id and r.table_id = p_table_id
+  order by r.created_at desc limit 1;
+$$;
+comment on function pos.replaced_order_id(bigint, text, text, text) is 'The id given before to this terminal and table for a wanted one; null if none was.';
+
+create or replace function pos.is_same_sale(p_order pos.order_history, p_body jsonb, p_client_id text) returns boolean
+language plpgsql stable set search_path = '' as $$
+declare
+  v_theirs constant jsonb := nullif(p_order.extra -> 'createdAt', 'null');
+  v_ours constant jsonb := nullif(p_body -> 'createdAt', 'null');
+begin
+  if v_theirs is not null and v_ours is not null then
+    return v_theirs = v_ours or coalesce(pos.moment_of(v_theirs) = pos.moment_of(v_ours), false);
+  end if;
+  return p_order.created_by = p_client_id
+    or coalesce(p_body -> 'tableNumber' = to_jsonb(p_order.table_number), p_order.table_number is null);
+end
+$$;
+comment on function pos.is_same_sale(pos.order_history, jsonb, text) is 'Whether a body means this order: by createdAt; where one has none, by terminal or table.';
+
+create or replace function pos.order_meant(
+  p_restaurant_id bigint, p_body jsonb, p_client_id text, out order_id text, out taken boolean
+)
+language plpgsql set search_path = '' as $$
+declare
+  v_wanted_id constant text := p_body ->> 'id';
+  v_table_id text;
+  v_order pos.order_history;
+begin
+  order_id := v_wanted_id;
+  taken := false;
+  select t.id into v_table_id from pos.tables as t
+  where t.restaurant_id = p_restaurant_id and to_jsonb(t.number) = p_body -> 'tableNumber';
+
+  select o.* into v_order from pos.order_history as o where o.restaurant_id = p_restaurant_id and o.id = v_wanted_id;
+  if found and pos.is_same_sale(v_order, p_body, p_client_id) then
+    return;
+  end if;
+  taken := found;
+
+  -- The sale was stored under another id before,
+  for v_order in
+    select o.* from pos.order_replacements as r
+    join pos.order_history as o on o.restaurant_id = r.restaurant_id and o.id = r.given_id
+    where r.restaurant_id = p_restaurant_id and r.wanted_id = v_wanted_id
+    order by r.created_at desc
+  loop
+    if pos.is_same_sale(v_order, p_body, p_client_id) then
+      order_id := v_order.id;
+      taken := false;
+      return;
+    end if;
+  end loop;
+
+  -- or its table has carried it under another id until now.
+  select r.given_id into order_id from pos.order_replacements as r
+  where r.restaurant_id = p_restaurant_id and r.wanted_id = v_wanted_id and r.client_id = p_client_id and r.table_id = v_table_id
+    and not exists (select from pos.order_history as o where o.restaurant_id = p_restaurant_id and o.id = r.given_id)
+  order by r.created_at desc limit 1;
+  if found then
+    taken := false;
+  else
+    order_id := v_wanted_id;
+  end if;
+end
+$$;
+comment on function pos.order_meant(bigint, jsonb, text) is 'Under which id the sale of a body stands, or would; taken when a different sale has that id.';

@@ -1,0 +1,112 @@
+-- What the relay reads. Every function is one statement, so that what it returns is one state.
+
+create or replace function pos.epoch() returns text
+language sql stable set search_path = '' as $$
+  -- A restore makes new oids, a promotion a new timeline; a crash recovery changes none of these.
+  select left(encode(sha256(convert_to(concat_ws(' ',
+      i.epoch_seed,
+      (select c.system_identifier from pg_control_system() as c),
+      left(pg_walfile_name(pg_current_wal_lsn()), 8),
+      (select d.oid from pg_database as d where d.datname = current_database()),
+      'pos.sync_log'::regclass::oid), 'UTF8')), 'hex'), 16)
+  from pos.installation as i;
+$$;
+comment on function pos.epoch() is 'Names this history of changes; another restore, timeline or truncation has another one.';
+
+create or replace function pos.find_restaurant(p_slug text) returns table (restaurant_id bigint, slug text)
+language sql stable set search_path = '' as $$
+  select r.restaurant_id, r.slug from pos.restaurants as r where r.slug = coalesce(p_slug, 'default');
+$$;
+comment on function pos.find_restaurant(text) is 'The restaurant with this slug; null means the default one. No row: there is none.';
+
+create or replace function pos.read_heads(p_restaurant_ids bigint[])
+returns table (epoch text, restaurant_id bigint, revision bigint, messages bigint)
+language sql stable set search_path = '' as $$
+  select e.epoch, h.restaurant_id, h.revision, h.messages
+  from pos.epoch() as e (epoch)
+  left join pos.heads as h on h.restaurant_id = any (p_restaurant_ids);
+$$;
+comment on function pos.read_heads(bigint[]) is 'The epoch, and the newest revision and message of each restaurant; one row without a restaurant where there is none.';
+
+create or replace function pos.changes_after(p_restaurant_id bigint, p_revision bigint, p_rows integer, p_bytes bigint)
+returns table (revision bigint, type text, action text, row_id text, version bigint, data jsonb, client_id text, created_at timestamptz)
+language sql stable rows 100 set search_path = '' as $$
+  -- The sizes are summed before the rows are unpacked. The first change is returned whatever its size.
+  select l.revision, l.type, l.action, l.row_id, l.version, l.data, l.client_id, l.created_at
+  from (
+    select s.*, sum(s.size) over (order by s.revision) - s.size as before
+    from (
+      select n.* from pos.sync_log as n
+      where n.restaurant_id = p_restaurant_id and n.revision > p_revision
+      order by n.revision limit p_rows
+    ) as s
+  ) as l
+  where l.before < p_bytes
+  order by l.revision;
+$$;
+comment on function pos.changes_after(bigint, bigint, integer, bigint) is 'Changes of a restaurant after a revision, oldest first, at most so many rows and about so many bytes.';
+
+create or replace function pos.read_changes(p_restaurant_ids bigint[], p_revisions bigint[], p_rows integer, p_bytes bigint)
+returns table (epoch text, restaurant_id bigint, head bigint, messages bigint,
+               revision bigint, type text, action text, data text, client_id text, milliseconds bigint)
+language sql stable set search_path = '' as $$
+  select e.epoch, h.restaurant_id, h.revision, h.messages,
+         c.revision, c.type, c.action, c.data::text, c.client_id, (extract(epoch from c.created_at) * 1000)::bigint
+  from pos.epoch() as e (epoch)
+  cross join unnest(p_restaurant_ids, p_revisions) as a (restaurant_id, revision)
+  join pos.heads as h on h.restaurant_id = a.restaurant_id
+  left join lateral pos.changes_after(a.restaurant_id, a.revision, p_rows, p_bytes) as c on true
+  order by h.restaurant_id, c.revision;
+$$;
+comment on function pos.read_changes(bigint[], bigint[], integer, bigint) is 'The changes of many restaurants, each after its own revision, with the epoch and the heads they were read at.';
+
+create or replace function pos.read_messages(p_restaurant_ids bigint[], p_numbers bigint[])
+returns table (restaurant_id bigint, number bigint, client_id text, to_client_id text, data text, milliseconds bigint)
+language sql stable set search_path = '' as $$
+  select m.restaurant_id, m.number, m.client_id, m.to_client_id, m.data::text, (extract(epoch from m.created_at) * 1000)::bigint
+  from unnest(p_restaurant_ids, p_numbers) as a (restaurant_id, number)
+  join pos.messages as m on m.restaurant_id = a.restaurant_id and m.number > a.number
+  where m.created_at > now() - interval '1 minute'
+  order by m.restaurant_id, m.number;
+$$;
+comment on function pos.read_messages(bigint[], bigint[]) is 'The messages of many restaurants, each after its own number.';
+
+create or replace function pos.snapshot(p_restaurant_id bigint, p_orders integer)
+returns table (epoch text, revision bigint, tables text, menu_items text, categories text, settings text, orders text)
+language sql stable set search_path = '' as $$
+  select pos.epoch(), h.revision,
+    (select '[' || coalesce(string_agg(pos.row_of(t)::text, ',' order by t.number, t.id), '') || ']'
+     from pos.tables as t where t.restaurant_id = p_restaurant_id),
+    (select '[' || coalesce(string_agg(pos.row_of(m)::text, ',' order by m.position, m.id), '') || ']'
+     from pos.menu_items as m where m.restaurant_id = p_restaurant_id),
+    (select coalesce(json_agg(c.name order by c.position, c.name), '[]')::text
+     from pos.categories as c where c.restaurant_id = p_restaurant_id),
+    r.settings::text,
+    (select '[' || coalesce(string_agg(pos.row_of(x.row)::text, ',' order by x.revision desc), '') || ']'
+     from (
+       select n as row, n.revision from pos.order_history as n
+       where n.restaurant_id = p_restaurant_id and n.revision > h.cleared_revision
+       order by n.revision desc limit p_orders
+     ) as x)
+  from pos.restaurants as r
+  join pos.heads as h on h.restaurant_id = r.restaurant_id
+  where r.restaurant_id = p_restaurant_id;
+$$;
+comment on function pos.snapshot(bigint, integer) is 'The state of a restaurant at one revision, as JSON texts, with its newest orders.';
+
+create or replace function pos.read_orders(p_restaurant_id bigint, p_before bigint, p_rows integer)
+returns table (revision bigint, data text)
+language sql stable set search_path = '' as $$
+  select o.revision, pos.row_of(o)::text
+  from pos.order_history as o
+  join pos.heads as h on h.restaurant_id = o.restaurant_id
+  where o.restaurant_id = p_restaurant_id and o.revision < p_before and o.revision > h.cleared_revision
+  order by o.revision desc limit p_rows;
+$$;
+comment on function pos.read_orders(bigint, bigint, integer) is 'Orders last changed before a revision, newest first; cleared ones are left out.';
+
+create or replace function pos.prove(p_instance_id text) returns void
+language sql set search_path = '' as $$
+  select pg_notify('pos_proof', p_instance_id);
+$$;
+comment on function pos.prove(text) is 'Rings one relay''s own bell, which it must hear to know that it is not deaf.';

@@ -1,0 +1,89 @@
+-- Rows as the terminals see them, and bodies as rows. Typed columns win over `extra`; a column that is null is absent,
+-- unless the terminal wrote an explicit null, which `extra` keeps.
+
+create or replace function pos.row_of(p_row pos.tables) returns jsonb
+language plpgsql stable set search_path = '' as $$
+begin
+  return p_row.extra
+    || jsonb_build_object('id', p_row.id, 'number', p_row.number, 'seats', p_row.seats, 'status', p_row.status)
+    || case when p_row.order_id is null then '{}' else jsonb_build_object('orderId', p_row.order_id) end
+    || case when p_row.reservation_time is null then '{}' else jsonb_build_object('reservationTime', p_row.reservation_time) end
+    || case when p_row.customer is null then '{}' else jsonb_build_object('customer', p_row.customer) end
+    || case when p_row.order_items is null then '{}' else jsonb_build_object('orderItems', p_row.order_items) end
+    || case when p_row.order_total is null then '{}' else jsonb_build_object('orderTotal', p_row.order_total) end
+    || jsonb_build_object('version', p_row.version);
+end
+$$;
+comment on function pos.row_of(pos.tables) is 'A table as the terminals see it.';
+
+create or replace function pos.row_of(p_row pos.menu_items) returns jsonb
+language plpgsql stable set search_path = '' as $$
+begin
+  return p_row.extra
+    || jsonb_build_object('id', p_row.id, 'name', p_row.name, 'price', p_row.price, 'category', p_row.category,
+                          'description', p_row.description)
+    || case when p_row.image is null then '{}' else jsonb_build_object('image', p_row.image) end
+    || jsonb_build_object('version', p_row.version);
+end
+$$;
+comment on function pos.row_of(pos.menu_items) is 'A dish as the terminals see it.';
+
+create or replace function pos.row_of(p_row pos.order_history) returns jsonb
+language plpgsql stable set search_path = '' as $$
+begin
+  return p_row.extra
+    || jsonb_build_object('id', p_row.id, 'tableNumber', p_row.table_number, 'customerName', p_row.customer_name,
+                          'orderDate', p_row.order_date, 'status', p_row.status, 'total', p_row.total,
+                          'items', p_row.items, 'version', p_row.version);
+end
+$$;
+comment on function pos.row_of(pos.order_history) is 'An order as the terminals see it.';
+
+create or replace function pos.extra_of(p_body jsonb, p_columns text[], p_nullable text[]) returns jsonb
+language sql immutable set search_path = '' as $$
+  select coalesce(jsonb_object_agg(f.key, f.value), '{}')
+  from jsonb_each(p_body) as f
+  where f.key <> all (p_columns)
+     or (f.key = any (p_nullable) and f.value = 'null');
+$$;
+comment on function pos.extra_of(jsonb, text[], text[]) is 'The fields of a body that have no column, and the explicit nulls of those that may be absent.';
+
+create or replace function pos.lines_of(p_lines jsonb) returns jsonb
+language plpgsql immutable set search_path = '' as $$
+begin
+  return case jsonb_typeof(p_lines)
+    when 'array' then p_lines
+    when 'string' then (p_lines #>> '{}')::jsonb
+  end;
+end
+$$;
+comment on function pos.lines_of(jsonb) is 'The lines of an order as an array; they may arrive as JSON text.';
+
+create or replace function pos.moment_of(p_value jsonb) returns timestamptz
+language plpgsql stable set search_path = '' set timezone = 'UTC' as $$
+declare
+  v_text text := p_value #>> '{}';
+begin
+  if jsonb_typeof(p_value) = 'number' then
+    return to_timestamp(v_text::numeric / 1000);
+  end if;
+  -- Only ISO 8601 is read: `yesterday` and `now` are timestamps to PostgreSQL too.
+  return case when v_text ~ '^\d{4}-\d\d-\d\d' then v_text::timestamptz end;
+exception when others then
+  return null;
+end
+$$;
+comment on function pos.moment_of(jsonb) is 'A terminal''s timestamp (ISO 8601, or milliseconds since 1970) as a point in time; null where it is none.';
+
+create or replace function pos.total_of(p_lines jsonb, p_else numeric) returns numeric
+language sql immutable set search_path = '' as $$
+  select case
+    when bool_and(jsonb_typeof(l.line -> 'price') = 'number'
+                  and coalesce(jsonb_typeof(l.line -> 'quantity'), 'number') = 'number')
+    then sum((l.line ->> 'price')::numeric * coalesce((l.line ->> 'quantity')::numeric, 1))
+    when count(*) = 0 then 0
+    else p_else
+  end
+  from jsonb_array_elements(p_lines) as l (line);
+$$;
+comment on function pos.total_of(jsonb, numeric) is 'Sum of price times quantity over the lines; the second argument where a line has no price.';

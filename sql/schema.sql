@@ -1,0 +1,21 @@
+-- Installs or upgrades the relay's schema `pos`, in one transaction; running it again changes nothing.
+--
+--   psql -d minipos_db -f sql/schema.sql
+--
+-- `relay schema apply` reads this same file with a loader of its own, which knows `\set ON_ERROR_STOP on` and `\ir FILE`
+-- and no other backslash command.
+
+\set ON_ERROR_STOP on
+begin;
+\ir guard.sql
+\ir tables.sql
+\ir rows.sql
+\ir log.sql
+\ir triggers.sql
+\ir orders.sql
+\ir mutations.sql
+\ir apply.sql
+\ir reads.sql
+\ir upkeep.sql
+\ir finish.sql
+commit;
