@@ -1,0 +1,135 @@
+"""The command line: `relay serve`, `relay schema`, and what their exit codes mean."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import __version__, logs, schema
+from .embedded import Cluster
+from .errors import DatabaseUnavailable, RelayError, SettingsError
+from .server import serve as serve_relay
+from .settings import Settings
+
+DATABASE = "minipos_db"
+FAULT, UNAVAILABLE, USAGE = 1, 69, 78  # the last two as in sysexits.h
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="relay")
+def main() -> None:
+    """MiniPOS relay: every terminal of a restaurant shows the same floor."""
+
+
+@main.command()
+@click.option("--embedded", is_flag=True, help="Bring along a PostgreSQL, unless DATABASE_URL or a DB_* names one.")
+@click.option("--reload", is_flag=True, help="Start again when a file of relay/ or sql/ changes (for developers).")
+def serve(*, embedded: bool, reload: bool) -> None:
+    """Serve terminals until SIGTERM or Ctrl-C."""
+    if reload:
+        _reload(embedded=embedded)
+        return
+    settings = _settings()
+    with _telling():
+        if embedded and not settings.database_named:
+            _serve_embedded(settings)
+        else:
+            serve_relay(settings, lambda port: _say_where(settings, port, "psql … as your DATABASE_URL or DB_* say"))
+
+
+def _serve_embedded(settings: Settings) -> None:
+    cluster = Cluster(Path(settings.data))
+    cluster.start()
+    try:
+        created = cluster.create_database(DATABASE)
+        conninfo = cluster.conninfo(DATABASE)
+        asyncio.run(schema.apply(conninfo))
+        if created:
+            asyncio.run(schema.seed(conninfo))
+        settings = dataclasses.replace(settings, conninfo=conninfo, listen_conninfo=conninfo)
+        serve_relay(settings, lambda port: _say_where(settings, port, cluster.psql(DATABASE)))
+    finally:
+        cluster.stop()
+
+
+def _say_where(settings: Settings, port: int, psql: str) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    click.echo(
+        f"\n  MiniPOS relay {__version__}\n\n"
+        f"  WebSocket  ws://{host}:{port}/ws\n"
+        f"  Health     http://{host}:{port}/health\n"
+        f"  Database   {psql}\n"
+    )
+
+
+def _reload(*, embedded: bool) -> None:
+    from watchfiles import run_process
+
+    command = [sys.executable, "-m", "relay", "serve", *(["--embedded"] if embedded else [])]
+    run_process(Path(__file__).parent, schema.folder(), target=" ".join(command), target_type="command")
+
+
+@main.group("schema")
+def schema_group() -> None:
+    """The database's schema."""
+
+
+@schema_group.command("apply")
+def schema_apply() -> None:
+    """Install or upgrade the schema; a second time changes nothing."""
+    _run(schema.apply(_settings().conninfo))
+    click.echo(f"schema version {schema.VERSION} is installed")
+
+
+@schema_group.command("check")
+def schema_check() -> None:
+    """Say which version is installed; exit status 1 unless it is this relay's."""
+    installed = _run(schema.installed_version(_settings().conninfo))
+    click.echo(f"installed: {installed or 'none'}, needed: {schema.VERSION}")
+    if installed != schema.VERSION:
+        click.echo(schema.HOW_TO_APPLY, err=True)
+        sys.exit(FAULT)
+
+
+@main.command()
+def seed() -> None:
+    """Fill the default restaurant with the built-in tables, menu and settings, unless it is complete."""
+    _run(schema.seed(_settings().conninfo))
+
+
+def _settings() -> Settings:
+    try:
+        settings = Settings.read()
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(f"relay: {problem}", err=True)
+        sys.exit(USAGE)
+    logs.configure(settings.log_level, settings.log_format)
+    return settings
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    with _telling():
+        return asyncio.run(work)
+
+
+class _telling:
+    """Ends the process with one sentence and an exit status, instead of a traceback, for what a person can mend."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, RelayError):
+            click.echo(f"relay: {error}", err=True)
+            sys.exit(UNAVAILABLE if isinstance(error, DatabaseUnavailable) else FAULT)
+
+
+if __name__ == "__main__":
+    main()

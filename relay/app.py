@@ -1,0 +1,247 @@
+"""The routes: the WebSocket, the read-only API, health."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from . import __version__, protocol
+from .connection import Connections
+from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant
+from .hub import Room
+from .listener import READ_BYTES, Listener
+from .origins import is_allowed
+from .syncer import Snapshot, now_ms
+
+PAGE_ROWS, PAGE_ROWS_MOST = 100, 1000
+MAX_REVISION = 2**63 - 1
+
+
+class OriginGate:
+    """Refuses requests and WebSockets that a foreign page makes: 403."""
+
+    def __init__(self, app: ASGIApp, allowed: tuple[str, ...]) -> None:
+        self._app = app
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what may come in."""
+        if scope["type"] in ("http", "websocket"):
+            headers = Headers(scope=scope)
+            if not is_allowed(headers.get("origin"), headers.get("host", ""), self._allowed):
+                if scope["type"] == "websocket":
+                    await receive()
+                    await send({"type": "websocket.close"})  # before it is accepted: 403
+                else:
+                    await PlainTextResponse("this origin is not in RELAY_ORIGINS", 403)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class Api:
+    """The read-only API of one relay."""
+
+    def __init__(self, connections: Connections, listener: Listener) -> None:
+        self._connections = connections
+        self._listener = listener
+        self._started = time.monotonic()
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """Every route."""
+        return [
+            WebSocketRoute("/ws", self._connections),
+            WebSocketRoute("/", self._connections),
+            Route("/", self.index),
+            Route("/health", self.health),
+            Route("/health/live", self.live),
+            Route("/health/ready", self.ready),
+            *(
+                Route(f"/api/{name}", _answering(answer))
+                for name, answer in {
+                    "sync": self.sync,
+                    "changes": self.changes,
+                    "tables": self.tables,
+                    "menu": self.menu,
+                    "settings": self.settings,
+                    "orders": self.orders,
+                }.items()
+            ),
+        ]
+
+    # Health
+
+    async def index(self, request: Request) -> Response:
+        """What this is, for who opens it in a browser."""
+        base = f"{request.url.scheme}://{request.url.netloc}"
+        return PlainTextResponse(
+            f"MiniPOS relay {__version__}\n\n"
+            f"WebSocket  {base.replace('http', 'ws', 1)}/ws\n"
+            f"Health     {base}/health\n"
+            f"State      {base}/api/sync\n"
+        )
+
+    async def live(self, _request: Request) -> Response:
+        """The process serves requests."""
+        return JSONResponse({"status": "live"})
+
+    async def ready(self, _request: Request) -> Response:
+        """Whether a proxy should send terminals here."""
+        ready = self._status() == "healthy" and not self._connections.draining
+        return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+    async def health(self, _request: Request) -> Response:
+        """The state of this instance; 503 when it can serve nobody."""
+        status = self._status()
+        silent = self._listener.silent_seconds
+        body = {
+            "status": status,
+            "clients": len(self._connections.open),
+            "timestamp": now_ms(),
+            "version": __version__,
+            "uptimeSeconds": round(time.monotonic() - self._started),
+            "draining": self._connections.draining,
+            "database": {"reached": self._listener.database_reached},
+            "listener": {
+                "hearing": self._listener.hearing,
+                "silentSeconds": None if silent is None else round(silent, 1),
+                "lag": self._listener.lag,
+            },
+            "pending": self._connections.writer.pending,
+            "lagging": sum(session.lagging for session in self._connections.hub.sessions),
+        }
+        return JSONResponse(body, 503 if status == "down" else 200)
+
+    def _status(self) -> str:
+        if not self._listener.database_reached:
+            return "down"
+        return "healthy" if self._listener.hearing else "degraded"
+
+    # The API
+
+    async def sync(self, request: Request) -> Response:
+        """The state as in a snapshot."""
+        return _tagged(request, await self._snapshot(request), Snapshot.text)
+
+    async def tables(self, request: Request) -> Response:
+        """The dining tables."""
+        return _tagged(request, await self._snapshot(request), lambda s: _wrapped(s, tables=s.state.tables))
+
+    async def menu(self, request: Request) -> Response:
+        """Dishes and categories."""
+        return _tagged(
+            request,
+            await self._snapshot(request),
+            lambda s: _wrapped(s, menuItems=s.state.menu_items, categories=s.state.categories),
+        )
+
+    async def settings(self, request: Request) -> Response:
+        """The settings."""
+        return _tagged(request, await self._snapshot(request), lambda s: _wrapped(s, settings=s.state.settings))
+
+    async def changes(self, request: Request) -> Response:
+        """Changes after a revision, oldest first."""
+        since = _number(request, "since", 0, MAX_REVISION)
+        limit = _number(request, "limit", PAGE_ROWS, PAGE_ROWS_MOST, least=1)
+        room = await self._room(request)
+        epoch, read = await self._connections.database.read_changes(
+            {room.restaurant_id: since}, rows=limit, size=READ_BYTES
+        )
+        found = read[room.restaurant_id]
+        if (found.rows and found.rows[0].revision != since + 1) or (not found.rows and since < found.head):
+            raise Refusal("GONE", "the changes after this revision are pruned; take /api/sync", field="since")
+        rows = ",".join(
+            protocol.change(
+                r.type, r.action, r.data, client_id=r.client_id, timestamp=r.milliseconds, revision=r.revision
+            )
+            for r in found.rows
+        )
+        return _json(f'{{"epoch":"{epoch}","from":{since},"revision":{found.head},"changes":[{rows}]}}')
+
+    async def orders(self, request: Request) -> Response:
+        """Orders by their last change, newest first; `before` of the answer asks for the next page."""
+        before = _number(request, "before", MAX_REVISION, MAX_REVISION)
+        limit = _number(request, "limit", PAGE_ROWS, PAGE_ROWS_MOST, least=1)
+        room = await self._room(request)
+        rows = await self._connections.database.read_orders(room.restaurant_id, before, limit)
+        more = rows[-1][0] if len(rows) == limit else None
+        return _json(f'{{"orders":[{",".join(text for _, text in rows)}],"before":{json.dumps(more)}}}')
+
+    async def _room(self, request: Request) -> Room:
+        return await self._connections.room(request.query_params.get("restaurant"))
+
+    async def _snapshot(self, request: Request) -> Snapshot:
+        return await self._connections.syncer.snapshot(await self._room(request))
+
+
+def _answering(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except UnknownRestaurant as error:
+            return _error(404, "VALIDATION", str(error), "restaurant")
+        except DatabaseUnavailable:
+            return _error(503, "UNAVAILABLE", "the database is away; try again", None)
+        except Refusal as refusal:
+            return _error(410 if refusal.code == "GONE" else 400, refusal.code, refusal.message, refusal.field)
+
+    return endpoint
+
+
+def _error(status: int, code: str, message: str, field: str | None) -> Response:
+    headers = {"Retry-After": "2"} if status == 503 else None
+    return JSONResponse({"error": {"code": code, "message": message, "field": field}}, status, headers)
+
+
+def _json(text: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(text, media_type="application/json", headers=headers)
+
+
+def _wrapped(snapshot: Snapshot, **parts: str) -> str:
+    members = "".join(f'"{name}":{text},' for name, text in parts.items())
+    return f'{{{members}"epoch":"{snapshot.epoch}","revision":{snapshot.revision}}}'
+
+
+def _tagged(request: Request, snapshot: Snapshot, text: Callable[[Snapshot], str]) -> Response:
+    tag = f'"{snapshot.epoch}-{snapshot.revision}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    asked = request.headers.get("if-none-match", "")
+    # A proxy that compresses makes the tag weak (RFC 9110, section 8.8.1).
+    if tag in (one.strip().removeprefix("W/") for one in asked.split(",")):
+        return Response(status_code=304, headers=headers)
+    return _json(text(snapshot), headers)
+
+
+def _number(request: Request, name: str, default: int, most: int, *, least: int = 0) -> int:
+    value = request.query_params.get(name)
+    if value is None:
+        return default
+    if not (value.isascii() and value.isdigit() and len(value) < 20 and least <= int(value) <= most):
+        raise Refusal("VALIDATION", f"{name} must be a whole number from {least} to {most}", field=name)
+    return int(value)
+
+
+def build(connections: Connections, listener: Listener) -> Starlette:
+    """The ASGI application."""
+    origins = connections.settings.origins
+    cors: dict[str, Any] = (
+        {"allow_origins": origins} if origins else {"allow_origin_regex": r"https?://(localhost|127\.0\.0\.1)(:\d+)?"}
+    )
+    return Starlette(
+        routes=Api(connections, listener).routes,
+        middleware=[
+            Middleware(OriginGate, allowed=origins),
+            Middleware(CORSMiddleware, **cors, allow_methods=["GET"], allow_headers=["*"], expose_headers=["ETag"]),
+        ],
+    )

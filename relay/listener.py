@@ -1,0 +1,265 @@
+"""The one LISTEN connection: hear, read after the cursor, prove that it hears, reconnect.
+
+A notification says where to look, never what happened. The same read serves a live change, a burst, a lost notification
+and a restart of PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from . import protocol
+from .database import DOORBELL, PROOF, ChangeRow, Changes, Database, MessageRow
+from .errors import DatabaseUnavailable
+from .hub import MESSAGE_SECONDS, Change, Hub, Passed, Room
+from .logs import fields
+from .settings import Settings
+from .wire import encode
+
+log = logging.getLogger("relay.listener")
+
+FIRST_DELAY, LAST_DELAY = 0.1, 5.0  # seconds between attempts to listen again
+READ_DELAY = 0.25  # seconds before a read that failed is tried again; also the sweep's pace while deaf
+READ_RESTAURANTS = 64  # in one read,
+READ_ROWS, READ_BYTES = 1000, 1024 * 1024  # and of each at most this much: the rest follows in the next
+PROOF_GRACE = 2.0  # seconds in which a proof of life must come back
+HEAR_SECONDS = 0.5  # the listening task looks up at least this often
+
+
+class Listener:
+    """Hears the doorbell and hands the hub what the log holds."""
+
+    def __init__(self, database: Database, hub: Hub, settings: Settings) -> None:
+        self._database = database
+        self._hub = hub
+        self._settings = settings
+        self._instance = secrets.token_hex(8)
+        self._dirty: set[int] = set()
+        self._rung = asyncio.Event()
+        self._heard = 0.0  # when it last heard anything on this connection; 0 while deaf
+        self._proof_heard = False
+        self._proof_due = 0.0  # until when the last proof must be heard; 0 when none is under way
+        self._prove_now = asyncio.Event()
+        self._reached = 0.0  # when a sweep last reached the database
+        self.lag = 0  # changes by which the room that is furthest behind was behind its head at the last sweep
+        self.on_return: Callable[[], None] = lambda: None
+
+    # What health asks
+
+    @property
+    def hearing(self) -> bool:
+        """Whether it listens and has heard its own bell on this connection, and in time."""
+        return self._heard > 0
+
+    @property
+    def silent_seconds(self) -> float | None:
+        """Since it last heard anything; None while it is deaf."""
+        return time.monotonic() - self._heard if self._heard else None
+
+    @property
+    def database_reached(self) -> bool:
+        """Whether the last sweeps reached the database."""
+        return time.monotonic() - self._reached < 3 * self._settings.sweep_seconds + READ_DELAY
+
+    def ring(self, restaurant_id: int) -> None:
+        """Look at a restaurant's log; one without a room here costs nothing."""
+        if restaurant_id in self._hub.rooms:
+            self._dirty.add(restaurant_id)
+            self._rung.set()
+
+    async def run(self) -> None:
+        """Listen, read, sweep and prove until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._hear(), name="listener ear")
+            tasks.create_task(self._read(), name="listener read")
+            tasks.create_task(self._sweep(), name="listener sweep")
+            tasks.create_task(self._prove(), name="listener proof")
+
+    # Hear
+
+    async def _hear(self) -> None:
+        attempt = 0
+        while True:
+            was_hearing = False
+            try:
+                async with self._database.listening(DOORBELL, PROOF) as connection:
+                    # LISTEN first, and only then read: until now any restaurant may have moved unheard.
+                    for restaurant_id in self._hub.rooms:
+                        self.ring(restaurant_id)
+                    self._proof_due = 0.0
+                    self._prove_now.set()
+                    await self._listen(connection)
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                was_hearing = self.hearing
+                if was_hearing or attempt == 0:
+                    log.warning(
+                        "deaf: the LISTEN connection is down; changes arrive by the sweep", extra=fields(error=error)
+                    )
+            self._heard = 0.0
+            attempt = 0 if was_hearing else attempt + 1
+            await asyncio.sleep(_backoff(attempt))
+
+    async def _listen(self, connection: psycopg.AsyncConnection[TupleRow]) -> None:
+        while True:
+            async for notification in connection.notifies(timeout=HEAR_SECONDS):
+                self._take(notification)
+            if self._proof_due and time.monotonic() > self._proof_due:
+                # A pooler, or a network that swallows everything: nothing else would tell.
+                raise TimeoutError("its own notification did not come back; is LISTEN going through a pooler?")
+
+    def _take(self, notification: psycopg.Notify) -> None:
+        if not self._heard:
+            log.info("listening")
+        self._heard = time.monotonic()
+        if notification.channel == PROOF:
+            if notification.payload == self._instance:
+                self._proof_heard, self._proof_due = True, 0.0
+        # Anybody may notify: a payload is a hint to be checked against our rooms, and nothing else.
+        elif notification.payload.isascii() and notification.payload.isdigit() and len(notification.payload) < 20:
+            self.ring(int(notification.payload))
+
+    async def _prove(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.proof_seconds):
+                    await self._prove_now.wait()
+            self._prove_now.clear()
+            if self._proof_due:
+                continue
+            self._proof_heard = False
+            try:
+                await self._database.prove(self._instance)
+            except DatabaseUnavailable:
+                continue  # that says nothing about the ear
+            # It may have been heard before the call returned.
+            if not self._proof_heard:
+                self._proof_due = time.monotonic() + PROOF_GRACE
+
+    # Read
+
+    async def _read(self) -> None:
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            dirty = [restaurant_id for restaurant_id in self._dirty if restaurant_id in self._hub.rooms]
+            self._dirty.clear()
+            for start in range(0, len(dirty), READ_RESTAURANTS):
+                part = dirty[start : start + READ_RESTAURANTS]
+                try:
+                    await self._read_rooms(part)
+                except DatabaseUnavailable:
+                    self._dirty.update(part)
+                    await asyncio.sleep(READ_DELAY)
+                    self._rung.set()
+
+    async def _read_rooms(self, restaurant_ids: Sequence[int]) -> None:
+        rooms = [room for i in restaurant_ids if (room := self._hub.rooms.get(i)) and room.window]
+        if not rooms:
+            return
+        cursors = {room.restaurant_id: room.head for room in rooms}
+        epoch, read = await self._database.read_changes(cursors, rows=READ_ROWS, size=READ_BYTES)
+        behind: dict[int, int] = {}
+        for room in rooms:
+            changes = read.get(room.restaurant_id)
+            if changes is None or epoch is None:
+                continue
+            if epoch != room.epoch:
+                self._begin_anew(room, epoch, changes, "the epoch changed")
+                continue
+            # Another read may have moved the room while this one was on its way.
+            fresh = [row for row in changes.rows if row.revision > room.head]
+            if (
+                room.head > changes.head
+                or (fresh and fresh[0].revision != room.head + 1)
+                or (changes.head > room.head and not fresh)
+            ):
+                self._begin_anew(room, epoch, changes, "the log has a hole")
+                continue
+            if fresh:
+                log.debug(
+                    "relaying", extra=fields(restaurant=room.slug, revision=fresh[-1].revision, changes=len(fresh))
+                )
+                self._hub.take(room, [encoded(row) for row in fresh])
+            if room.head < changes.head:
+                self.ring(room.restaurant_id)
+            if room.messages < changes.messages:
+                behind[room.restaurant_id] = room.messages
+        if behind:
+            self._pass_on(await self._database.read_messages(behind))
+
+    def _begin_anew(self, room: Room, epoch: str, changes: Changes, why: str) -> None:
+        # Never skip: whoever cannot be given every change is given the state.
+        log.warning(
+            "a restaurant begins anew: %s", why, extra=fields(restaurant=room.slug, held=room.head, head=changes.head)
+        )
+        self._hub.position(room, epoch, changes.head, changes.messages)
+
+    def _pass_on(self, rows: Sequence[MessageRow]) -> None:
+        until = time.monotonic() + MESSAGE_SECONDS
+        by_room: dict[int, list[Passed]] = {}
+        for row in rows:
+            frames = encode(protocol.relayed_message(row.client_id, row.data, row.milliseconds))
+            by_room.setdefault(row.restaurant_id, []).append(
+                Passed(row.number, row.client_id, row.to_client_id, frames, until)
+            )
+        for restaurant_id, passed in by_room.items():
+            if (room := self._hub.rooms.get(restaurant_id)) is not None:
+                fresh = [message for message in passed if message.number > room.messages]
+                if fresh:
+                    room.pass_on(fresh)
+                    self._hub.fan_out(room)
+
+    # Sweep
+
+    async def _sweep(self) -> None:
+        away = False
+        while True:
+            pace = self._settings.sweep_seconds if self._heard else min(READ_DELAY, self._settings.sweep_seconds)
+            await asyncio.sleep(pace * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, keeps no secret
+            self._hub.forget_idle()
+            try:
+                await self._compare_heads()
+            except DatabaseUnavailable as error:
+                if not away:
+                    log.error("the database is away", extra=fields(error=error))
+                away = True
+                continue
+            self._reached = time.monotonic()
+            if away:
+                log.info("the database is back")
+                away = False
+            self.on_return()
+
+    async def _compare_heads(self) -> None:
+        heads = await self._database.read_heads(list(self._hub.rooms))
+        self.lag = 0
+        for restaurant_id, (revision, messages) in heads.by_restaurant.items():
+            room = self._hub.rooms.get(restaurant_id)
+            if room is not None and room.window:
+                self.lag = max(self.lag, revision - room.head)
+                if (revision, messages, heads.epoch) != (room.head, room.messages, room.epoch):
+                    self.ring(restaurant_id)
+
+
+def encoded(row: ChangeRow) -> Change:
+    """A change as the frames that all terminals receive."""
+    text = protocol.change(
+        row.type, row.action, row.data, client_id=row.client_id, timestamp=row.milliseconds, revision=row.revision
+    )
+    return Change(row.revision, encode(text))
+
+
+def _backoff(attempt: int) -> float:
+    """Seconds to wait: doubling to a ceiling, never two relays in step."""
+    # The exponent is capped too: 2.0 ** 1024 overflows after one night.
+    ceiling = min(LAST_DELAY, FIRST_DELAY * 2.0 ** min(attempt, 10))
+    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret

@@ -1,0 +1,160 @@
+"""The process's life: start the parts beside uvicorn, drain, and stop all when one of them ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import uvicorn
+import uvloop
+
+from . import schema, upkeep
+from .app import build
+from .connection import Connections
+from .database import Database
+from .errors import DatabaseUnavailable
+from .hub import Hub
+from .listener import Listener
+from .logs import fields
+from .settings import Settings
+from .syncer import Syncer
+from .wire import RelayProtocol
+from .writer import Writer
+
+log = logging.getLogger("relay.server")
+
+SCHEMA_DELAY = 1.0  # seconds between looks for a database that is not there yet
+CLOSE_SECONDS = 1.0  # for uvicorn's own end, after the drain
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which says goodbye to every terminal before it closes the sockets."""
+
+    def __init__(self, config: uvicorn.Config, relay: Relay) -> None:
+        super().__init__(config)
+        self._relay = relay
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the port, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._relay.on_started(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Leave in order: refuse, deliver, say why, close. uvicorn itself would begin with a bare 1012 to all."""
+        for server in self.servers:
+            server.close()
+        await self._relay.drain()
+        await super().shutdown(sockets)
+
+
+class Relay:
+    """All parts of one instance. `on_started` is called with the port once it is open."""
+
+    def __init__(self, settings: Settings, on_started: Callable[[int], None] = lambda _port: None) -> None:
+        self.settings = settings
+        self.on_started = on_started
+        self.database = Database(settings)
+        self.hub = Hub(settings.window_changes, settings.window_bytes)
+        self.listener = Listener(self.database, self.hub, settings)
+        self.writer = Writer(self.database, settings, self.listener.ring)
+        self.syncer = Syncer(self.database, self.hub, settings, self.listener.ring)
+        self.connections = Connections(self.database, self.hub, self.writer, self.syncer, settings)
+        self.listener.on_return = self.connections.pay
+        self._server = Server(self._config(), self)
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            build(self.connections, self.listener),
+            host=self.settings.host,
+            port=self.settings.port,
+            loop="uvloop",
+            http="httptools",
+            ws=RelayProtocol,
+            ws_max_size=self.settings.max_message_bytes,
+            ws_ping_interval=self.settings.heartbeat_seconds,
+            ws_ping_timeout=self.settings.heartbeat_seconds,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            log_level=None,
+            server_header=False,
+            timeout_graceful_shutdown=int(CLOSE_SECONDS),
+        )
+
+    async def run(self) -> None:
+        """Serve until a signal or `stop`, or until a part fails: its error is raised when everything is closed."""
+        parts = asyncio.create_task(self._parts(), name="parts")
+        # A part that ends must not leave a server behind that looks alive and is deaf.
+        parts.add_done_callback(lambda _: self.stop())
+        await self.database.open()
+        try:
+            await self._server.serve()
+        finally:
+            parts.cancel()
+            with suppress(asyncio.CancelledError):
+                await parts
+            await self.database.close()
+
+    def stop(self) -> None:
+        """Drain and end, as after SIGTERM."""
+        self._server.should_exit = True
+
+    async def _parts(self) -> None:
+        await self._schema()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.listener.run(), name="listener")
+            tasks.create_task(self.writer.run(), name="writer")
+            tasks.create_task(upkeep.run(self.database, self.settings), name="upkeep")
+
+    async def _schema(self) -> None:
+        said = False
+        while True:
+            try:
+                await schema.ensure(self.settings.conninfo, upgrade=self.settings.apply_schema)
+            except DatabaseUnavailable as error:
+                if not said:
+                    log.warning("the database is not there yet; waiting for it", extra=fields(error=error))
+                said = True
+                await asyncio.sleep(SCHEMA_DELAY)
+            else:
+                return
+
+    async def drain(self) -> None:
+        """Finish what was begun and close the terminals, within `drain_seconds`."""
+        self.connections.draining = True
+        try:
+            async with asyncio.timeout(self.settings.drain_seconds):
+                await self.writer.drain()
+                await self.connections.drain()
+        except TimeoutError:
+            log.warning(
+                "the drain took too long",
+                extra=fields(mutations=self.writer.pending, terminals=len(self.connections.open)),
+            )
+
+
+def serve(settings: Settings, on_started: Callable[[int], None] = lambda _port: None) -> None:
+    """Run one relay until SIGTERM or SIGINT, and return when all is closed.
+
+    Raises what ended a part: SchemaError, or a fault of ours.
+    """
+    # uvicorn raises the signal again when it has ended; here that means nothing, and the exit status is 0.
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda _number, _frame: None)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(Relay(settings, on_started).run())
+        except BaseExceptionGroup as group:
+            # The first cause says it; the rest are the other parts being stopped.
+            raise _first(group) from group
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,150 @@
+"""Relays for the tests: one inside the test's own process, and one as a process that can be killed and frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from relay.server import Relay
+from relay.settings import Settings
+from tests.cluster import free_port
+from tests.waiting import until
+
+
+class Reachable:
+    """A relay's addresses."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    async def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], Any]:
+        """GET a path: status, headers in lower case, and the body (parsed where it is JSON)."""
+        return await asyncio.to_thread(self._get, path, headers or {})
+
+    async def health(self) -> dict[str, Any]:
+        body: dict[str, Any] = (await self.get("/health"))[2]
+        return body
+
+    async def ready(self) -> bool:
+        try:
+            return (await self.get("/health/ready"))[0] == 200
+        except OSError:
+            return False
+
+    def _get(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], Any]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+        try:
+            response = urllib.request.urlopen(request, timeout=10)
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
+            body = response.read()
+            kind = response.headers.get("content-type", "")
+            parsed = json.loads(body) if "json" in kind and body else body.decode()
+            return response.status or 0, {k.lower(): v for k, v in response.headers.items()}, parsed
+
+
+class LocalRelay(Reachable):
+    """A relay in this process; `relay` are its parts."""
+
+    def __init__(self, relay: Relay, task: asyncio.Task[None]) -> None:
+        self.relay = relay
+        self.task = task
+        self.port = 0
+
+
+@asynccontextmanager
+async def local_relay(conninfo: str, *, wait_ready: bool = True, **settings: Any) -> AsyncIterator[LocalRelay]:
+    """A relay on a database, in this process; `settings` are fields of Settings. It is drained at the end."""
+    base = Settings(conninfo=conninfo, listen_conninfo=conninfo, database_named=True, port=0, drain_seconds=5.0)
+    relay = Relay(dataclasses.replace(base, **settings))
+    running = LocalRelay(relay, asyncio.create_task(relay.run()))
+
+    def started(port: int) -> None:
+        running.port = port
+
+    relay.on_started = started
+    try:
+        await until(lambda: running.port or running.task.done(), what="the relay's port")
+        if wait_ready:
+            await until(running.ready, within=15.0, what="the relay to be ready")
+        yield running
+    finally:
+        relay.stop()
+        await running.task
+
+
+class RelayProcess(Reachable):
+    """`relay serve` as a process of its own."""
+
+    def __init__(self, conninfo: str, **environment: str) -> None:
+        self.port = int(environment.pop("PORT", "") or free_port())
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": conninfo,
+            "PORT": str(self.port),
+            **environment,
+        }
+        self._log = tempfile.NamedTemporaryFile(prefix="relay-log-", suffix=".txt")  # noqa: SIM115 - closed in stop
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        return Path(self._log.name).read_text()
+
+    async def start(self, *, wait_ready: bool = True) -> None:
+        self._spawn()
+        if wait_ready:
+            await until(self.ready, within=20.0, what="the relay process to be ready")
+
+    def _spawn(self) -> None:
+        command = [sys.executable, "-m", "relay", "serve"]
+        with Path(self._log.name).open("ab") as log:
+            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def ended(self, within: float = 30.0) -> int:
+        """Its exit status, when it has ended."""
+        process = self.process
+        assert process is not None
+        await until(lambda: process.poll() is not None, within=within, what="the end of the relay process")
+        return process.returncode
+
+    async def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        await self.ended()
+
+    async def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGTERM)
+            await self.ended()
+
+
+@asynccontextmanager
+async def relay_process(conninfo: str, *, wait_ready: bool = True, **environment: str) -> AsyncIterator[RelayProcess]:
+    """A relay process on a database; `environment` are settings. It is stopped at the end, whatever became of it."""
+    process = RelayProcess(conninfo, **environment)
+    try:
+        await process.start(wait_ready=wait_ready)
+        yield process
+    finally:
+        await process.stop()

@@ -1,0 +1,272 @@
+"""A terminal that keeps the protocol's rules, records what it applies, and complains of what must not happen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from types import TracebackType
+from typing import Any
+
+import psycopg
+import websockets
+
+from tests.waiting import until
+
+Row = dict[str, Any]
+
+
+class Terminal:
+    """One terminal. Its state outlives its connection, as a real one's does; numbers are kept as Decimal."""
+
+    def __init__(self, url: str, client_id: str | None = None) -> None:
+        self.url = url
+        self.client_id = client_id or f"t-{secrets.token_hex(4)}"
+        self.epoch: str | None = None
+        self.revision = -1  # what it holds; -1: nothing yet
+        self.tables: dict[str, Row] = {}
+        self.menu: dict[str, Row] = {}
+        self.categories: set[str] = set()
+        self.settings: Row = {}
+        self.orders: dict[str, Row] = {}
+        self.applied: list[tuple[str, int, Row]] = []  # (epoch, revision, message), as applied
+        self.received: list[Row] = []  # every message, in order
+        self.snapshots: list[Row] = []
+        self.faults: list[str] = []  # what the protocol forbids
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self._answers: dict[str, asyncio.Future[Row]] = {}
+        self._socket: websockets.ClientConnection | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    # Connection
+
+    async def connect(self, *, hello: bool = True, sync: bool = True, **options: Any) -> Terminal:
+        """Connect, introduce itself and sync from where it stands."""
+        self.close_code, self.close_reason = None, ""
+        self._socket = await websockets.connect(self.url, max_size=None, compression=None, **options)
+        self._reader = asyncio.create_task(self._read(self._socket))
+        if hello:
+            await self.say("CLIENT_CONNECTED", {"clientId": self.client_id, "protocol": 1})
+        if sync:
+            await self.sync()
+        return self
+
+    async def close(self) -> None:
+        if self._socket is not None:
+            await self._socket.close()
+        if self._reader is not None:
+            await self._reader
+        self._fail_answers()
+
+    async def cut(self) -> None:
+        """Drop the connection without a word."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+        if self._reader is not None:
+            await self._reader
+        self._fail_answers()
+
+    async def __aenter__(self) -> Terminal:
+        if self._socket is None:
+            await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # Speaking
+
+    async def send_text(self, text: str) -> None:
+        assert self._socket is not None
+        await self._socket.send(text)
+
+    async def say(self, type_: str, data: object = None, **envelope: object) -> None:
+        message = {"type": type_, "data": {} if data is None else data, "clientId": self.client_id, **envelope}
+        await self.send_text(json.dumps(message))
+
+    async def ask(
+        self, type_: str, data: object = None, *, id: str | None = None, within: float = 15.0, **envelope: object
+    ) -> Row:
+        """Send a message with a mutation id and return its ACK or ERROR (the whole message)."""
+        ref = id or secrets.token_hex(8)
+        answer = self._answers[ref] = asyncio.get_running_loop().create_future()
+        await self.say(type_, data, id=ref, **envelope)
+        async with asyncio.timeout(within):
+            found: Row = await answer
+        return found
+
+    async def update(self, type_: str, action: str, row: object, **options: Any) -> Row:
+        """Ask for an UPDATE_* and return its ACK's data; an ERROR fails the test."""
+        answer = await self.ask(type_, {"action": action, "data": row}, **options)
+        assert answer["type"] == "ACK", answer
+        data: Row = answer["data"]
+        return data
+
+    async def table(self, action: str, row: object, **options: Any) -> Row:
+        return await self.update("UPDATE_TABLE", action, row, **options)
+
+    async def order(self, action: str, row: object, **options: Any) -> Row:
+        return await self.update("UPDATE_ORDER", action, row, **options)
+
+    async def dish(self, action: str, row: object, **options: Any) -> Row:
+        return await self.update("UPDATE_MENU", action, row, **options)
+
+    async def refused(self, type_: str, data: object, **options: Any) -> Row:
+        """Ask for what must be refused and return the ERROR's data; an ACK fails the test."""
+        answer = await self.ask(type_, data, **options)
+        assert answer["type"] == "ERROR", answer
+        error: Row = answer["data"]
+        return error
+
+    async def sync(self, *, within: float = 15.0) -> None:
+        """Ask for what follows the cursor and wait for the SYNC_RESPONSE."""
+        cursor = {} if self.epoch is None else {"epoch": self.epoch, "revision": self.revision}
+        before = self._syncs
+        await self.say("SYNC_REQUEST", cursor)
+        await until(lambda: self._syncs > before, within=within, what="a SYNC_RESPONSE")
+
+    async def reaches(self, revision: int, within: float = 10.0) -> None:
+        """Wait until it holds a revision."""
+        await until(lambda: self.revision >= revision, within=within, what=f"revision {revision} at {self.client_id}")
+
+    async def hears(self, type_: str, within: float = 5.0, after: int = 0) -> Row:
+        """The first message of a type among those received from index `after` on."""
+        found = await until(
+            lambda: [m for m in self.received[after:] if m["type"] == type_], within=within, what=f"a {type_}"
+        )
+        message: Row = found[0]
+        return message
+
+    # Listening
+
+    @property
+    def _syncs(self) -> int:
+        return sum(message["type"] == "SYNC_RESPONSE" for message in self.received)
+
+    async def _read(self, socket: websockets.ClientConnection) -> None:
+        try:
+            async for text in socket:
+                self._hear(json.loads(text, parse_float=Decimal))
+        except websockets.ConnectionClosedError:
+            pass
+        self.close_code, self.close_reason = socket.close_code, socket.close_reason or ""
+
+    def _hear(self, message: Row) -> None:
+        self.received.append(message)
+        if not isinstance(message.get("clientId"), str):
+            self.faults.append(f"clientId is no string: {message}")
+        if message["type"] in ("ACK", "ERROR") and (answer := self._answers.pop(message.get("ref", ""), None)):
+            answer.set_result(message)
+        if message["type"] == "SYNC_RESPONSE":
+            self._sync(message["data"])
+        elif "revision" in message:
+            self._change(message)
+
+    def _sync(self, data: Row) -> None:
+        if data["mode"] == "changes":
+            return
+        if data["epoch"] == self.epoch and data["revision"] < self.revision and data["reason"] != "ahead":
+            self.faults.append(f"moved back from {self.revision} to {data['revision']}")
+        self.snapshots.append(data)
+        self.epoch, self.revision = data["epoch"], data["revision"]
+        self.tables = {row["id"]: row for row in data["tables"]}
+        self.menu = {row["id"]: row for row in data["menuItems"]}
+        self.categories = set(data["categories"])
+        self.settings = data["settings"]
+        self.orders = {row["id"]: row for row in data["orderHistory"]}
+
+    def _change(self, message: Row) -> None:
+        revision = message["revision"]
+        if self.epoch is None or revision <= self.revision:
+            return
+        if revision != self.revision + 1:
+            self.faults.append(f"a gap: {revision} after {self.revision}")
+            return
+        self.revision = revision
+        self.applied.append((self.epoch, revision, message))
+        self._apply(message["type"], message["data"])
+
+    def _apply(self, type_: str, data: Row) -> None:
+        if type_ == "UPDATE_SETTINGS":
+            self.settings = data
+            return
+        action, row = data["action"], data["data"]
+        if action == "clear":
+            self.orders.clear()
+        elif action == "add_category":
+            self.categories.add(row["name"])
+        elif action == "delete_category":
+            self.categories.discard(row["name"])
+        else:
+            rows = {"UPDATE_TABLE": self.tables, "UPDATE_MENU": self.menu, "UPDATE_ORDER": self.orders}[type_]
+            held = rows.get(row["id"])
+            if held is not None and row["version"] <= held["version"]:
+                self.faults.append(f"{row['id']} went from version {held['version']} to {row['version']}")
+            if action in ("delete", "delete_item"):
+                rows.pop(row["id"], None)
+            else:
+                rows[row["id"]] = row
+
+    def _fail_answers(self) -> None:
+        for answer in self._answers.values():
+            answer.cancel()
+        self._answers.clear()
+
+    # Checking
+
+    @property
+    def state(self) -> Row:
+        """What it shows."""
+        return {
+            "tables": self.tables,
+            "menu": self.menu,
+            "categories": sorted(self.categories),
+            "settings": self.settings,
+            "orders": self.orders,
+        }
+
+
+@asynccontextmanager
+async def terminals(url: str, count: int) -> AsyncIterator[list[Terminal]]:
+    """So many terminals, connected and synced; closed at the end."""
+    made = [Terminal(url, f"terminal-{number}") for number in range(count)]
+    try:
+        await asyncio.gather(*(one.connect() for one in made))
+        yield made
+    finally:
+        await asyncio.gather(*(one.close() for one in made))
+
+
+def state_in_database(conninfo: str, slug: str = "default") -> tuple[int, Row]:
+    """Revision and state of a restaurant as SQL reads it, in the form of Terminal.state."""
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(
+            "select s.revision, s.tables, s.menu_items, s.categories, s.settings, s.orders"
+            " from pos.find_restaurant(%s) as r, pos.snapshot(r.restaurant_id, 1000000) as s",
+            (slug,),
+        ).fetchone()
+    assert row is not None
+    tables, menu, categories, settings, orders = (json.loads(text, parse_float=Decimal) for text in row[1:])
+    return row[0], {
+        "tables": {r["id"]: r for r in tables},
+        "menu": {r["id"]: r for r in menu},
+        "categories": sorted(categories),
+        "settings": settings,
+        "orders": {r["id"]: r for r in orders},
+    }
+
+
+async def agree(conninfo: str, *found: Terminal, slug: str = "default", within: float = 10.0) -> None:
+    """Wait until terminals hold the newest revision; then everything they show is what the database holds."""
+    revision, state = state_in_database(conninfo, slug)
+    for one in found:
+        await one.reaches(revision, within)
+        assert one.faults == [], one.faults
+        assert one.revision == revision
+        assert one.state == state, f"{one.client_id} shows something else than the database"
