@@ -20,10 +20,10 @@ from psycopg.rows import TupleRow
 from . import protocol
 from .database import DOORBELL, PROOF, ChangeRow, Changes, Database, MessageRow
 from .errors import DatabaseUnavailable
+from .frames import encode
 from .hub import MESSAGE_SECONDS, Change, Hub, Passed, Room
 from .logs import fields
 from .settings import Settings
-from .wire import encode
 
 log = logging.getLogger("relay.listener")
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from . import protocol
 from .errors import Refusal
+from .frames import encode
 from .protocol import Hello, Message, Mutation, Relayed, SyncRequest, Update
-from .wire import Wire, encode
+from .wire import Wire
 
 OUTBOX_BYTES = 256 * 1024  # of answers waiting for a terminal that does not read; beyond it no more of its messages are
 

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from . import protocol
 from .database import Database, State
 from .errors import DatabaseUnavailable
+from .frames import encode
 from .hub import Change, Frames, Hub, Room, Window
 from .listener import READ_BYTES, READ_ROWS, encoded
 from .logs import fields
 from .session import Session, Sync
 from .session import State as SessionState
 from .settings import Settings
-from .wire import encode
 
 log = logging.getLogger("relay.syncer")
 

@@ -1,8 +1,8 @@
-"""Encodes a text once into the WebSocket frames that all receive, and writes ready frames to one terminal's socket.
+"""Writes ready frames to one terminal's socket.
 
-`encode` makes the frames. A session writes them to a `Wire`: under uvicorn that is a `SocketWire`, which puts them on
-the transport as they are, and which `RelayProtocol` offers to the application as `scope["extensions"]["relay.wire"]`;
-on another ASGI server it is an `AsgiWire`, which sends texts. `wire_of` chooses.
+A session writes them to a `Wire`: under uvicorn that is a `SocketWire`, which puts them on the transport as they are,
+and which `RelayProtocol` offers to the application as `scope["extensions"]["relay.wire"]`; on another ASGI server it is
+an `AsgiWire`, which sends texts. `wire_of` chooses.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio.transports import BaseTransport
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, cast
 
 from starlette.types import Message, Receive, Scope, Send
@@ -18,8 +18,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 from websockets.protocol import State
 
+from .frames import decode
+
 EXTENSION = "relay.wire"
-PIECE_BYTES = 64 * 1024  # the most payload in one frame: a slow socket is given a big message piece by piece
 BUFFER_HIGH = 64 * 1024  # more than this not taken by the kernel, and a wire is not writable …
 BUFFER_LOW = 16 * 1024  # … until it is no more than this
 ASGI_BUFFER_BYTES = 256 * 1024  # the same for a wire that cannot see the socket; writable again at a quarter
@@ -27,47 +28,9 @@ CLOSE_SECONDS = 5.0  # from a close to the abort of a peer that does not answer 
 PARSE_BYTES = 4096  # read from the socket at once: 256 KB, which may hold 43,000 empty messages
 FRAGMENTS = 1024  # of one incoming message, kept apart before they are joined
 
-# The first byte of a frame (RFC 6455, section 5.2).
-FIN, TEXT, CONTINUATION = 0x80, 0x01, 0x00
-
 # What uvicorn and websockets say below this level names the query string, every header and every payload.
 LOGGER = logging.getLogger(__name__)
 LOGGER.setLevel(logging.WARNING)
-
-
-def encode(text: str | bytes) -> tuple[bytes, ...]:
-    """The frames of one text message, each complete and unmasked, as a server sends them (RFC 6455, section 5).
-
-    `text` as bytes is UTF-8 already. Beyond PIECE_BYTES it is fragmented (section 5.4): the frames go out in this
-    order with no other message, but any ping or close, between them. UnicodeEncodeError for a lone surrogate.
-    """
-    payload = text.encode() if isinstance(text, str) else text
-    if len(payload) <= PIECE_BYTES:
-        return (_frame(FIN | TEXT, payload),)
-    pieces = [payload[start : start + PIECE_BYTES] for start in range(0, len(payload), PIECE_BYTES)]
-    middle = (_frame(CONTINUATION, piece) for piece in pieces[1:-1])
-    return (_frame(TEXT, pieces[0]), *middle, _frame(FIN | CONTINUATION, pieces[-1]))
-
-
-def _frame(first: int, payload: bytes) -> bytes:
-    size = len(payload)
-    if size < 126:
-        return bytes((first, size)) + payload
-    if size < 1 << 16:
-        return bytes((first, 126)) + size.to_bytes(2) + payload
-    return bytes((first, 127)) + size.to_bytes(8) + payload
-
-
-def decode(data: bytes) -> Iterator[tuple[bool, bytes]]:
-    """The payloads of frames that `encode` made, joined or not, each with whether it ends its message."""
-    at = 0
-    while at < len(data):
-        size, start = data[at + 1], at + 2
-        if size > 125:
-            start += 2 if size == 126 else 8
-            size = int.from_bytes(data[at + 2 : start])
-        yield bool(data[at] & FIN), data[start : start + size]
-        at = start + size
 
 
 class Wire(Protocol):
@@ -89,7 +52,7 @@ class Wire(Protocol):
         """Bytes that wait here because the kernel did not take them."""
 
     def write(self, data: bytes) -> None:
-        """Send frames of `encode`, one or several joined; does nothing once closed.
+        """Send frames of `frames.encode`, one or several joined; does nothing once closed.
 
         The caller looks at `writable` first; one write beyond it does no harm.
         """

@@ -24,18 +24,16 @@ from websockets.protocol import Protocol, Side
 from websockets.sync.client import connect as connect_blocking
 
 from relay import wire as wire_module
+from relay.frames import PIECE_BYTES, decode, encode
 from relay.wire import (
     ASGI_BUFFER_BYTES,
     BUFFER_HIGH,
     EXTENSION,
     FRAGMENTS,
     PARSE_BYTES,
-    PIECE_BYTES,
     AsgiWire,
     RelayProtocol,
     SocketWire,
-    decode,
-    encode,
     wire_of,
 )
 from tests.waiting import until
