@@ -1,4 +1,4 @@
--- The way in: one mutation, or a batch of them in one transaction. Here are the lock, the ledger and the doorbell.
+-- The way in: one mutation, or a batch of them in one transaction. Here are the lock and the ledger.
 
 create or replace function pos.enter(p_restaurant_id bigint) returns void
 language plpgsql set search_path = '' as $$
@@ -21,10 +21,9 @@ language plpgsql set search_path = '' as $$
 begin
   perform set_config('pos.applying', '', true);
   perform set_config('pos.client_id', '', true);
-  perform pos.ring(p_restaurant_id);
 end
 $$;
-comment on function pos.leave(bigint) is 'Ends what pos.enter began, and rings.';
+comment on function pos.leave(bigint) is 'Ends what pos.enter began.';
 
 create or replace function pos.mutate_entered(
   p_restaurant_id bigint, p_client_id text, p_mutation_id text, p_type text, p_action text, p_body jsonb, p_if_version bigint
@@ -140,15 +139,22 @@ declare
   v_state text;
   v_message text;
   v_field text;
+  v_refused jsonb;
 begin
+  -- Here, and not only in the relay's session: behind a pooler that would be anybody's.
+  perform set_config('synchronous_commit', 'on', true);
   insert into pos.batches (batch_id) values (p_batch_id) on conflict do nothing;
   if not found then
-    -- This batch is committed, its answer was lost. The ledger has the answers of mutations with an id.
+    -- This batch is committed, its answer was lost. What was not applied is known by its place, and the ledger has the
+    -- answers of mutations with an id.
+    select b.refused into v_refused from pos.batches as b where b.batch_id = p_batch_id;
     return query
-      select case when m.mutation_id is null then row('REPEATED', null, null, null, null, null)::pos.result
-                  else row('OK', null, null, m.revision, m.version, m.details)::pos.result end
+      select r.*
       from unnest(p_restaurant_ids, p_client_ids, p_mutation_ids) with ordinality as b (restaurant_id, client_id, mutation_id, place)
       left join pos.mutations as m using (restaurant_id, client_id, mutation_id)
+      cross join lateral jsonb_populate_record(
+        row(case when m.mutation_id is null then 'REPEATED' else 'OK' end, null, null, m.revision, m.version, m.details)::pos.result,
+        coalesce(v_refused -> b.place::text, '{}')) as r
       order by b.place;
     return;
   end if;
@@ -194,6 +200,13 @@ begin
         end loop;
     end;
   end loop;
+  select jsonb_object_agg(r.place, to_jsonb(row(r.code, r.message, r.field, r.revision, r.version, r.details)::pos.result))
+  into v_refused
+  from unnest(v_results) with ordinality as r (code, message, field, revision, version, details, place)
+  where r.code <> 'OK';
+  if v_refused is not null then
+    update pos.batches as b set refused = v_refused where b.batch_id = p_batch_id;
+  end if;
   return query select r.* from unnest(v_results) as r;
 end
 $$;

@@ -1,5 +1,6 @@
 -- Who may go on: one installer at a time, on a server that is new enough, never over a newer schema.
 
+set local client_encoding = 'UTF8';  -- of these files, whatever the terminal speaks
 set local client_min_messages = warning;
 set local search_path = '';
 
@@ -17,6 +18,9 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('pos.schema', 0));
 end
 $$;
+
+-- Behind a `begin` forgotten in psql an upgrade would wait for a table, and every terminal behind the upgrade.
+set local lock_timeout = '3s';
 
 create schema if not exists pos;
 comment on schema pos is 'The MiniPOS relay: what the terminals of every restaurant show, and the log of its changes.';

@@ -37,6 +37,13 @@ end
 $$;
 comment on function pos.take_revision(bigint) is 'The restaurant''s next revision.';
 
+create or replace function pos.ring(p_restaurant_id bigint) returns void
+language sql set search_path = '' as $$
+  -- A doorbell: it says where to look, never what happened. Equal ones in one transaction fold into one.
+  select pg_notify('pos_doorbell', p_restaurant_id::text);
+$$;
+comment on function pos.ring(bigint) is 'Rings the relays'' doorbell for one restaurant.';
+
 create or replace function pos.write_log(
   p_restaurant_id bigint, p_type text, p_action text, p_row_id text, p_version bigint, p_data jsonb
 ) returns bigint
@@ -47,23 +54,17 @@ begin
   insert into pos.sync_log (restaurant_id, revision, type, action, row_id, version, data, size, client_id)
   values (p_restaurant_id, v_revision, p_type, p_action, p_row_id, p_version, p_data,
           octet_length(p_data::text), pos.client_id());
+  perform pos.ring(p_restaurant_id);
   return v_revision;
 end
 $$;
-comment on function pos.write_log(bigint, text, text, text, bigint, jsonb) is 'Stamps one change at once, under the head''s lock.';
+comment on function pos.write_log(bigint, text, text, text, bigint, jsonb) is 'Stamps one change at once, under the head''s lock, and rings.';
 
 create or replace function pos.await_commit() returns void
 language sql set search_path = '' as $$
   insert into pos.staged_transactions default values on conflict do nothing;
 $$;
 comment on function pos.await_commit() is 'Sees to it that this transaction''s staged changes are stamped at its commit.';
-
-create or replace function pos.ring(p_restaurant_id bigint) returns void
-language sql set search_path = '' as $$
-  -- A doorbell: it says where to look, never what happened. Equal ones in one transaction fold into one.
-  select pg_notify('pos_doorbell', p_restaurant_id::text);
-$$;
-comment on function pos.ring(bigint) is 'Rings the relays'' doorbell for one restaurant.';
 
 create or replace function pos.stamp() returns void
 language plpgsql set search_path = '' as $$

@@ -18,6 +18,14 @@ end
 $$;
 comment on function pos.refused(text, text, text, jsonb) is 'The answer to a mutation that is not applied.';
 
+create or replace function pos.unknown_action(p_type text, p_action text) returns pos.result
+language plpgsql immutable set search_path = '' as $$
+begin
+  return pos.refused('UNKNOWN_ACTION', format('%s has no action %s', p_type, coalesce(p_action, 'null')), 'action');
+end
+$$;
+comment on function pos.unknown_action(text, text) is 'The answer to an action that there is not.';
+
 create or replace function pos.conflict(p_message text, p_field text, p_current jsonb) returns pos.result
 language plpgsql immutable set search_path = '' as $$
 begin
@@ -51,7 +59,10 @@ declare
   v_other pos.tables;
 begin
   stale := false;
-  order_id := coalesce(pos.replaced_order_id(p_table.restaurant_id, v_wanted_id, p_client_id, p_table.id), v_wanted_id);
+  order_id := v_wanted_id;
+  if p_current.order_id is distinct from v_wanted_id then
+    order_id := coalesce(pos.replaced_order_id(p_table.restaurant_id, v_wanted_id, p_client_id, p_table.id), v_wanted_id);
+  end if;
 
   select o.* into v_finished from pos.order_history as o
   where o.restaurant_id = p_table.restaurant_id and o.id = settle_order_id.order_id and pos.is_finished(o.status);
@@ -74,7 +85,9 @@ begin
   if not found then
     return;
   end if;
-  if coalesce(v_other.order_items, '[]') = coalesce(p_table.order_items, '[]') then
+  -- The same lines are the same order; where there are none yet, two terminals may have opened two with one number.
+  if coalesce(v_other.order_items, '[]') = coalesce(p_table.order_items, '[]')
+    and (v_other.order_items <> '[]' or pos.has_claimed(p_table.restaurant_id, settle_order_id.order_id, p_client_id)) then
     -- The guests moved.
     update pos.tables as t
     set status = 'available', order_id = null, order_items = null, order_total = null, customer = null, reservation_time = null,
@@ -122,8 +135,12 @@ declare
   v_exists boolean;
   v_missing text;
   v_holder pos.tables;
+  v_free bigint;
   v_stale boolean;
 begin
+  if coalesce(p_action, '') not in ('add', 'update', 'delete', 'add_items', 'update_item', 'void_item') then
+    return pos.unknown_action('UPDATE_TABLE', p_action);
+  end if;
   select t.* into v_current from pos.tables as t where t.restaurant_id = p_restaurant_id and t.id = v_id for update;
   v_exists := found;
   if p_action = 'delete' and not v_exists then
@@ -156,7 +173,7 @@ begin
   v_new.number := coalesce((p_body ->> 'number')::numeric::integer, v_current.number);
   v_new.seats := coalesce((p_body ->> 'seats')::numeric::integer, v_current.seats);
   v_new.status := coalesce(p_body ->> 'status', v_current.status);
-  v_new.order_id := p_body ->> 'orderId';
+  v_new.order_id := nullif(p_body ->> 'orderId', '');
   v_new.reservation_time := p_body ->> 'reservationTime';
   v_new.customer := nullif(p_body -> 'customer', 'null');
   v_new.order_items := pos.lines_of(p_body -> 'orderItems');
@@ -164,19 +181,23 @@ begin
   v_new.extra := pos.extra_of(p_body,
     array['id', 'number', 'seats', 'status', 'orderId', 'reservationTime', 'customer', 'orderItems', 'orderTotal'],
     array['orderId', 'reservationTime', 'customer', 'orderItems', 'orderTotal']);
+  if p_body ->> 'orderId' = '' then
+    v_new.extra := v_new.extra || '{"orderId": ""}';
+  end if;
 
   select t.* into v_holder from pos.tables as t
   where t.restaurant_id = p_restaurant_id and t.number = v_new.number and t.id <> v_id;
   if found then
-    if p_action <> 'add' or v_exists or p_mutation_id is not null or v_new.number = 2147483647 then
-      return pos.conflict(format('number %s is taken by table %s', v_new.number, v_holder.id), 'number',
-                          pos.row_of(case when v_exists then v_current else v_holder end));
-    end if;
-    select n.number + 1 into v_new.number
+    select n.number::bigint + 1 into v_free
     from pos.tables as n
     where n.restaurant_id = p_restaurant_id and n.number >= v_new.number
       and not exists (select from pos.tables as t where t.restaurant_id = p_restaurant_id and t.number = n.number::bigint + 1)
     order by n.number limit 1;
+    if p_action <> 'add' or v_exists or p_mutation_id is not null or v_free > 2147483647 then
+      return pos.conflict(format('number %s is taken by table %s', v_new.number, v_holder.id), 'number',
+                          pos.row_of(case when v_exists then v_current else v_holder end));
+    end if;
+    v_new.number := v_free;
   end if;
   if v_new.order_id is not null then
     select s.order_id, s.stale into v_new.order_id, v_stale from pos.settle_order_id(v_new, v_current, p_client_id) as s;
@@ -218,17 +239,20 @@ language plpgsql set search_path = '' as $$
 declare
   v_new pos.tables := p_current;
   v_lines constant jsonb := coalesce(p_current.order_items, '[]');
+  v_wanted_id constant text := nullif(p_body ->> 'orderId', '');
   v_unknown text;
   v_stale boolean;
 begin
-  if p_body ->> 'orderId' is not null then
-    -- Lines meant for an order that is no longer the one on the table must not land on the next guests' bill.
-    v_new.order_id := p_body ->> 'orderId';
-    select s.order_id, s.stale into v_new.order_id, v_stale from pos.settle_order_id(v_new, p_current, p_client_id) as s;
-    if v_stale or v_new.order_id <> p_current.order_id then
-      return pos.conflict(format('order %s is not the one open on table %s', p_body ->> 'orderId', p_current.id), 'orderId',
-                          pos.row_of(p_current));
-    end if;
+  -- Lines meant for an order that is no longer the one on the table must not land on the next guests' bill,
+  if v_wanted_id <> p_current.order_id
+    and pos.replaced_order_id(p_current.restaurant_id, v_wanted_id, p_client_id, p_current.id) is distinct from p_current.order_id then
+    return pos.conflict(format('order %s is not the one open on table %s', v_wanted_id, p_current.id), 'orderId',
+                        pos.row_of(p_current));
+  end if;
+  -- nor on a bill that is paid.
+  if exists (select from pos.order_history as o where o.restaurant_id = p_current.restaurant_id
+             and o.id = p_current.order_id and pos.is_finished(o.status)) then
+    return pos.conflict(format('order %s is finished', p_current.order_id), 'orderId', pos.row_of(p_current));
   end if;
   if p_action = 'update_item' then
     select i.item ->> 'id' into v_unknown from jsonb_array_elements(p_body -> 'items') as i (item)
@@ -243,6 +267,14 @@ begin
     v_new.extra := p_current.extra - array['orderItems', 'orderTotal'];
     if v_new.status = 'available' and p_action = 'add_items' then
       v_new.status := 'occupied';
+    end if;
+  end if;
+  if p_action = 'add_items' and p_current.order_id is null and v_wanted_id is not null then
+    v_new.order_id := v_wanted_id;
+    v_new.extra := v_new.extra - 'orderId';
+    select s.order_id, s.stale into v_new.order_id, v_stale from pos.settle_order_id(v_new, p_current, p_client_id) as s;
+    if v_stale then
+      return pos.conflict(format('order %s is finished', v_wanted_id), 'orderId', pos.row_of(p_current));
     end if;
   end if;
   return pos.store_table(v_new, true);
@@ -265,6 +297,9 @@ declare
 begin
   if p_action in ('add_category', 'delete_category') then
     return pos.mutate_category(p_restaurant_id, p_action, p_body ->> 'name', p_if_version);
+  end if;
+  if coalesce(p_action, '') not in ('add_item', 'update_item', 'delete_item') then
+    return pos.unknown_action('UPDATE_MENU', p_action);
   end if;
   select m.* into v_current from pos.menu_items as m where m.restaurant_id = p_restaurant_id and m.id = v_id for update;
   v_exists := found;
@@ -339,29 +374,36 @@ create or replace function pos.mutate_order(
 language plpgsql set search_path = '' as $$
 declare
   v_id text := p_body ->> 'id';
-  v_taken boolean;
+  v_taken boolean := false;
   v_table_id text;
   v_current pos.order_history;
   v_exists boolean;
-  v_missing text;
+  v_missing constant text := pos.missing_field(p_body, array['tableNumber', 'customerName', 'orderDate', 'status', 'total', 'items']);
   v_version bigint;
 begin
+  if coalesce(p_action, '') not in ('add', 'update', 'void', 'clear') then
+    return pos.unknown_action('UPDATE_ORDER', p_action);
+  end if;
   if p_action = 'clear' then
     v_version := pos.write_log(p_restaurant_id, 'UPDATE_ORDER', 'clear', null, null, '{}');
     update pos.heads as h set cleared_revision = v_version where h.restaurant_id = p_restaurant_id;
     return pos.done(p_restaurant_id, null);
   end if;
-  if p_action in ('add', 'update') then
+  -- A terminal that gives its messages ids knows what its orders are called here: an id alone is taken at its word.
+  if p_action = 'add' or p_mutation_id is null or p_body ?| array['tableNumber', 'createdAt'] then
     select m.order_id, m.taken into v_id, v_taken from pos.order_meant(p_restaurant_id, p_body, p_client_id) as m;
-    if v_taken and p_action = 'add' then
-      if p_mutation_id is not null then
-        return pos.refused('ORDER_ID_TAKEN', format('order id %s belongs to another sale', v_id), 'id',
-                           jsonb_build_object('suggestedId', pos.order_id_instead_of(p_restaurant_id, v_id)));
-      end if;
-      select t.id into v_table_id from pos.tables as t
-      where t.restaurant_id = p_restaurant_id and to_jsonb(t.number) = p_body -> 'tableNumber';
-      v_id := pos.replace_order_id(p_restaurant_id, v_id, p_client_id, coalesce(v_table_id, ''));
+  end if;
+  if v_taken and p_action = 'add' then
+    if p_mutation_id is not null then
+      return pos.refused('ORDER_ID_TAKEN', format('order id %s belongs to another sale', v_id), 'id',
+                         jsonb_build_object('suggestedId', pos.order_id_instead_of(p_restaurant_id, v_id)));
     end if;
+    if v_missing is not null then
+      return pos.refused('VALIDATION', format('%s is required to make an order', v_missing), v_missing);
+    end if;
+    select t.id into v_table_id from pos.tables as t
+    where t.restaurant_id = p_restaurant_id and t.number = (p_body ->> 'tableNumber')::numeric::integer;
+    v_id := pos.replace_order_id(p_restaurant_id, v_id, p_client_id, coalesce(v_table_id, ''));
   end if;
 
   select o.* into v_current from pos.order_history as o where o.restaurant_id = p_restaurant_id and o.id = v_id for update;
@@ -373,12 +415,14 @@ begin
     if not v_exists then
       return pos.refused('VALIDATION', format('there is no order %s', v_id), 'id');
     end if;
+    if v_taken then
+      return pos.conflict(format('order id %s belongs to another sale', v_id), 'id', pos.row_of(v_current));
+    end if;
     update pos.order_history as o set status = 'void'
     where o.restaurant_id = p_restaurant_id and o.id = v_id returning o.version into v_version;
     return pos.done(p_restaurant_id, coalesce(v_version, v_current.version));
   end if;
 
-  v_missing := pos.missing_field(p_body, array['tableNumber', 'customerName', 'orderDate', 'status', 'total', 'items']);
   if not v_exists and v_missing is not null then
     return pos.refused('VALIDATION', format('%s is required to make an order', v_missing), v_missing);
   end if;
@@ -393,11 +437,8 @@ begin
   v_current.items := coalesce(pos.lines_of(p_body -> 'items'), v_current.items);
   v_current.created_at := case when p_body ? 'createdAt' then pos.moment_of(p_body -> 'createdAt') else v_current.created_at end;
   -- createdAt is no optional field: absent in an update, it stays.
-  v_current.extra := coalesce(jsonb_build_object('createdAt', v_current.extra -> 'createdAt'), '{}')
+  v_current.extra := case when v_current.extra ? 'createdAt' then jsonb_build_object('createdAt', v_current.extra -> 'createdAt') else '{}' end
     || pos.extra_of(p_body, array['id', 'tableNumber', 'customerName', 'orderDate', 'status', 'total', 'items'], '{}');
-  if v_current.extra -> 'createdAt' = 'null' and not p_body ? 'createdAt' then
-    v_current.extra := v_current.extra - 'createdAt';
-  end if;
   if v_exists then
     update pos.order_history as o
     set (table_number, customer_name, order_date, status, total, items, created_at, extra)
@@ -444,6 +485,7 @@ begin
   where h.restaurant_id = p_restaurant_id returning h.messages into v_number;
   insert into pos.messages (restaurant_id, number, client_id, to_client_id, data)
   values (p_restaurant_id, v_number, p_client_id, p_body ->> 'to', p_body);
+  perform pos.ring(p_restaurant_id);
   return pos.done(p_restaurant_id, null);
 end
 $$;

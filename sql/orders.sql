@@ -47,12 +47,13 @@ comment on function pos.next_order_id(bigint) is 'The next free order id of toda
 create or replace function pos.order_id_instead_of(p_restaurant_id bigint, p_wanted_id text) returns text
 language plpgsql set search_path = '' as $$
 declare
-  v_parts text[] := regexp_match(p_wanted_id, '^(.*?)(\d{1,15})$');
+  v_parts text[] := regexp_match(p_wanted_id, '^(.*?)([0-9]{1,15})$');
 begin
   if v_parts is null then
     return pos.next_order_id(p_restaurant_id, left(p_wanted_id, 100) || '-', 1, 1);
   end if;
-  return pos.next_order_id(p_restaurant_id, v_parts[1], v_parts[2]::bigint, length(v_parts[2]));
+  -- Cut, so that the number may grow and the id still be one.
+  return pos.next_order_id(p_restaurant_id, left(v_parts[1], 110), v_parts[2]::bigint, length(v_parts[2]));
 end
 $$;
 comment on function pos.order_id_instead_of(bigint, text) is 'The next free order id of the same form as one that is taken.';
@@ -78,6 +79,15 @@ language sql stable set search_path = '' as $$
 $$;
 comment on function pos.replaced_order_id(bigint, text, text, text) is 'The id given before to this terminal and table for a wanted one; null if none was.';
 
+create or replace function pos.has_claimed(p_restaurant_id bigint, p_order_id text, p_client_id text) returns boolean
+language sql stable set search_path = '' as $$
+  select exists (
+    select from pos.order_claims as c
+    where c.restaurant_id = p_restaurant_id and c.order_id = p_order_id and c.client_id = p_client_id
+  );
+$$;
+comment on function pos.has_claimed(bigint, text, text) is 'Whether a terminal was the first to put this order on one of the tables.';
+
 create or replace function pos.is_same_sale(p_order pos.order_history, p_body jsonb, p_client_id text) returns boolean
 language plpgsql stable set search_path = '' as $$
 declare
@@ -87,11 +97,13 @@ begin
   if v_theirs is not null and v_ours is not null then
     return v_theirs = v_ours or coalesce(pos.moment_of(v_theirs) = pos.moment_of(v_ours), false);
   end if;
-  return p_order.created_by = p_client_id
-    or coalesce(p_body -> 'tableNumber' = to_jsonb(p_order.table_number), p_order.table_number is null);
+  if p_order.created_by = p_client_id then
+    return true;
+  end if;
+  return case when p_body ? 'tableNumber' then (p_body ->> 'tableNumber')::numeric is not distinct from p_order.table_number end;
 end
 $$;
-comment on function pos.is_same_sale(pos.order_history, jsonb, text) is 'Whether a body means this order: by createdAt; where one has none, by terminal or table.';
+comment on function pos.is_same_sale(pos.order_history, jsonb, text) is 'Whether a body means this order: by createdAt; where one has none, by terminal or table. Null when nothing in the body tells.';
 
 create or replace function pos.order_meant(
   p_restaurant_id bigint, p_body jsonb, p_client_id text, out order_id text, out taken boolean
@@ -99,19 +111,23 @@ create or replace function pos.order_meant(
 language plpgsql set search_path = '' as $$
 declare
   v_wanted_id constant text := p_body ->> 'id';
-  v_table_id text;
+  v_table_number constant integer := (p_body ->> 'tableNumber')::numeric::integer;
   v_order pos.order_history;
 begin
   order_id := v_wanted_id;
-  taken := false;
-  select t.id into v_table_id from pos.tables as t
-  where t.restaurant_id = p_restaurant_id and to_jsonb(t.number) = p_body -> 'tableNumber';
-
   select o.* into v_order from pos.order_history as o where o.restaurant_id = p_restaurant_id and o.id = v_wanted_id;
-  if found and pos.is_same_sale(v_order, p_body, p_client_id) then
-    return;
+  if found then
+    taken := not pos.is_same_sale(v_order, p_body, p_client_id);
+    if not taken then
+      return;
+    end if;
+  else
+    -- Nor may a sale take the id of one that another terminal has open on another table.
+    taken := exists (
+        select from pos.tables as t
+        where t.restaurant_id = p_restaurant_id and t.order_id = v_wanted_id and t.number is distinct from v_table_number)
+      and not pos.has_claimed(p_restaurant_id, v_wanted_id, p_client_id);
   end if;
-  taken := found;
 
   -- The sale was stored under another id before,
   for v_order in
@@ -129,13 +145,15 @@ begin
 
   -- or its table has carried it under another id until now.
   select r.given_id into order_id from pos.order_replacements as r
-  where r.restaurant_id = p_restaurant_id and r.wanted_id = v_wanted_id and r.client_id = p_client_id and r.table_id = v_table_id
+  join pos.tables as t on t.restaurant_id = r.restaurant_id and t.id = r.table_id and t.number = v_table_number
+  where r.restaurant_id = p_restaurant_id and r.wanted_id = v_wanted_id and r.client_id = p_client_id
     and not exists (select from pos.order_history as o where o.restaurant_id = p_restaurant_id and o.id = r.given_id)
   order by r.created_at desc limit 1;
   if found then
     taken := false;
   else
     order_id := v_wanted_id;
+    taken := coalesce(taken, false);
   end if;
 end
 $$;

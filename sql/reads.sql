@@ -7,7 +7,7 @@ language sql stable set search_path = '' as $$
       i.epoch_seed,
       (select c.system_identifier from pg_control_system() as c),
       left(pg_walfile_name(pg_current_wal_lsn()), 8),
-      (select d.oid from pg_database as d where d.datname = current_database()),
+      (select d.oid from pg_catalog.pg_database as d where d.datname = current_database()),
       'pos.sync_log'::regclass::oid), 'UTF8')), 'hex'), 16)
   from pos.installation as i;
 $$;
@@ -65,11 +65,14 @@ returns table (restaurant_id bigint, number bigint, client_id text, to_client_id
 language sql stable set search_path = '' as $$
   select m.restaurant_id, m.number, m.client_id, m.to_client_id, m.data::text, (extract(epoch from m.created_at) * 1000)::bigint
   from unnest(p_restaurant_ids, p_numbers) as a (restaurant_id, number)
-  join pos.messages as m on m.restaurant_id = a.restaurant_id and m.number > a.number
-  where m.created_at > now() - interval '1 minute'
+  cross join lateral (
+    select n.* from pos.messages as n
+    where n.restaurant_id = a.restaurant_id and n.number > a.number and n.created_at > now() - interval '1 minute'
+    order by n.number desc limit 1000
+  ) as m
   order by m.restaurant_id, m.number;
 $$;
-comment on function pos.read_messages(bigint[], bigint[]) is 'The messages of many restaurants, each after its own number.';
+comment on function pos.read_messages(bigint[], bigint[]) is 'The messages of many restaurants, each after its own number, at most the newest 1,000 of each.';
 
 create or replace function pos.snapshot(p_restaurant_id bigint, p_orders integer)
 returns table (epoch text, revision bigint, tables text, menu_items text, categories text, settings text, orders text)

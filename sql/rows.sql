@@ -68,7 +68,7 @@ begin
     return to_timestamp(v_text::numeric / 1000);
   end if;
   -- Only ISO 8601 is read: `yesterday` and `now` are timestamps to PostgreSQL too.
-  return case when v_text ~ '^\d{4}-\d\d-\d\d' then v_text::timestamptz end;
+  return case when v_text ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}' then v_text::timestamptz end;
 exception when others then
   return null;
 end
@@ -77,13 +77,14 @@ comment on function pos.moment_of(jsonb) is 'A terminal''s timestamp (ISO 8601, 
 
 create or replace function pos.total_of(p_lines jsonb, p_else numeric) returns numeric
 language sql immutable set search_path = '' as $$
-  select case
-    when bool_and(jsonb_typeof(l.line -> 'price') = 'number'
-                  and coalesce(jsonb_typeof(l.line -> 'quantity'), 'number') = 'number')
-    then sum((l.line ->> 'price')::numeric * coalesce((l.line ->> 'quantity')::numeric, 1))
-    when count(*) = 0 then 0
-    else p_else
-  end
-  from jsonb_array_elements(p_lines) as l (line);
+  -- A price may be any JSON, and an aggregate is computed whatever stands around it: so each line is looked at first.
+  select case when count(*) = count(l.amount) then coalesce(sum(l.amount), 0) else p_else end
+  from (
+    select case
+      when jsonb_typeof(i.line -> 'price') = 'number' and coalesce(jsonb_typeof(i.line -> 'quantity'), 'number') = 'number'
+      then (i.line ->> 'price')::numeric * coalesce((i.line ->> 'quantity')::numeric, 1)
+    end as amount
+    from jsonb_array_elements(p_lines) as i (line)
+  ) as l;
 $$;
 comment on function pos.total_of(jsonb, numeric) is 'Sum of price times quantity over the lines; the second argument where a line has no price.';

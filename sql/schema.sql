@@ -6,7 +6,7 @@
 -- and no other backslash command.
 
 \set ON_ERROR_STOP on
-begin;
+begin isolation level read committed;
 \ir guard.sql
 \ir tables.sql
 \ir rows.sql

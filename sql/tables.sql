@@ -284,17 +284,20 @@ comment on column pos.mutations.created_at is 'When it was applied.';
 
 create table if not exists pos.batches (
   batch_id uuid primary key,
+  refused jsonb,
   created_at timestamptz not null default now()
 );
 create index if not exists batches_created_at on pos.batches (created_at);
 comment on table pos.batches is 'Committed batches of the last hour: a relay whose connection broke in COMMIT asks here before it tries again.';
 comment on column pos.batches.batch_id is 'Random, given by the relay.';
+comment on column pos.batches.refused is 'What of it was not applied: the pos.result by its place in the batch. Null when all was.';
 comment on column pos.batches.created_at is 'When it was committed.';
 
 create table if not exists pos.order_claims (
   restaurant_id bigint not null,
   order_id text not null,
   table_id text not null,
+  client_id text not null,
   created_at timestamptz not null default now(),
   constraint order_claims_key primary key (restaurant_id, order_id, table_id)
 );
@@ -302,6 +305,7 @@ comment on table pos.order_claims is 'Which table carried which order: what tell
 comment on column pos.order_claims.restaurant_id is 'The restaurant.';
 comment on column pos.order_claims.order_id is 'The order.';
 comment on column pos.order_claims.table_id is 'The table.';
+comment on column pos.order_claims.client_id is 'Who put it there first: a client id, or database.';
 comment on column pos.order_claims.created_at is 'When the table first carried it.';
 
 create table if not exists pos.order_replacements (

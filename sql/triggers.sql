@@ -6,6 +6,15 @@ language plpgsql set search_path = '' as $$
 declare
   v_version bigint;
 begin
+  -- A delete of this id that is on its way is waited for: until it is committed its tombstone cannot be seen.
+  case p_kind
+    when 'tables' then
+      perform 1 from pos.tables as t where t.restaurant_id = p_restaurant_id and t.id = p_id for key share;
+    when 'menu_items' then
+      perform 1 from pos.menu_items as m where m.restaurant_id = p_restaurant_id and m.id = p_id for key share;
+    when 'categories' then
+      perform 1 from pos.categories as c where c.restaurant_id = p_restaurant_id and c.name = p_id for key share;
+  end case;
   delete from pos.tombstones as t
   where t.restaurant_id = p_restaurant_id and t.kind = p_kind and t.id = p_id
   returning t.version into v_version;
@@ -28,7 +37,9 @@ comment on function pos.tg_any__truncate() is 'Refuses TRUNCATE, which no row tr
 create or replace function pos.tg_restaurants__write() returns trigger
 language plpgsql set search_path = '' as $$
 begin
-  perform now() at time zone new.time_zone;
+  if tg_op = 'INSERT' or new.time_zone <> old.time_zone then
+    perform now() at time zone new.time_zone;
+  end if;
   if tg_op = 'UPDATE' then
     if new.restaurant_id <> old.restaurant_id then
       raise exception 'restaurant_id cannot be changed' using errcode = 'RL403';
@@ -114,7 +125,8 @@ begin
   new.updated_by := pos.client_id();
   new.updated_at := clock_timestamp();
   if new.order_id is not null and (tg_op = 'INSERT' or new.order_id is distinct from old.order_id) then
-    insert into pos.order_claims (restaurant_id, order_id, table_id) values (new.restaurant_id, new.order_id, new.id)
+    insert into pos.order_claims (restaurant_id, order_id, table_id, client_id)
+    values (new.restaurant_id, new.order_id, new.id, pos.client_id())
     on conflict do nothing;
   end if;
   return new;
@@ -366,8 +378,10 @@ begin
   if p_ids is null then
     return;
   end if;
-  insert into pos.tombstones (restaurant_id, kind, id, version)
-  select d.restaurant_id, p_kind, d.id, d.version from unnest(p_restaurant_ids, p_ids, p_versions) as d (restaurant_id, id, version);
+  insert into pos.tombstones as t (restaurant_id, kind, id, version)
+  select d.restaurant_id, p_kind, d.id, d.version from unnest(p_restaurant_ids, p_ids, p_versions) as d (restaurant_id, id, version)
+  on conflict (restaurant_id, kind, id) do update
+    set version = greatest(t.version, excluded.version), deleted_at = excluded.deleted_at;
   if pos.applying() is not null then
     perform pos.write_log(d.restaurant_id, p_type, p_action, d.id, d.version, pos.deleted_row(p_kind, d.id, d.version))
     from unnest(p_restaurant_ids, p_ids, p_versions) as d (restaurant_id, id, version);
@@ -438,7 +452,7 @@ comment on function pos.tg_staged_transactions__stamp() is 'At the commit of pla
 do $$
 begin
   -- There is no `create or replace constraint trigger`.
-  if not exists (select from pg_trigger where tgrelid = 'pos.staged_transactions'::regclass and tgname = 'a_stamp') then
+  if not exists (select from pg_catalog.pg_trigger where tgrelid = 'pos.staged_transactions'::regclass and tgname = 'a_stamp') then
     create constraint trigger a_stamp after insert on pos.staged_transactions
       deferrable initially deferred for each row execute function pos.tg_staged_transactions__stamp();
   end if;

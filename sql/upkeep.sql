@@ -5,6 +5,7 @@ returns table (changes bigint, mutations bigint, tombstones bigint, messages big
 language plpgsql set search_path = '' as $$
 declare
   v_head record;
+  v_keep bigint;
   v_rows bigint;
 begin
   -- One instance at a time; the others find nothing to do.
@@ -44,11 +45,13 @@ begin
     order by h.restaurant_id
     for no key update of h skip locked
   loop
-    delete from pos.sync_log as l
-    where l.restaurant_id = v_head.restaurant_id and l.created_at < now() - p_keep_log
-      and l.revision < least(v_head.revision, v_head.oldest + p_rows - changes);
+    -- Up to the first change that is kept, not all that are old: clocks are set back, and the log has no holes.
+    v_keep := least(v_head.revision, v_head.oldest + p_rows - changes);
+    select coalesce(min(l.revision), v_keep) into v_keep from pos.sync_log as l
+    where l.restaurant_id = v_head.restaurant_id and l.revision < v_keep and l.created_at >= now() - p_keep_log;
+    delete from pos.sync_log as l where l.restaurant_id = v_head.restaurant_id and l.revision < v_keep;
     get diagnostics v_rows = row_count;
-    update pos.heads as h set floor = v_head.oldest + v_rows where h.restaurant_id = v_head.restaurant_id;
+    update pos.heads as h set floor = v_keep where h.restaurant_id = v_head.restaurant_id;
     changes := changes + v_rows;
     exit when changes >= p_rows;
   end loop;

@@ -1,0 +1,167 @@
+"""What the relay reads: changes in order and within bounds, exact snapshots, and no table read from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, LiteralString
+
+import pytest
+
+from tests.sql.shop import NEW_DISH, NEW_ORDER, NEW_TABLE, Shop
+
+
+@pytest.fixture
+def shop(alone: Shop) -> Shop:
+    """The only restaurant: these tests look at all of the database."""
+    return alone
+
+
+def after(shop: Shop, revision: int, rows: int = 100, size: int = 10**6) -> list[int]:
+    query: LiteralString = "select revision from pos.changes_after(%s, %s, %s, %s)"
+    return [row[0] for row in shop.sql(query, shop.restaurant_id, revision, rows, size)]
+
+
+def test_changes_come_in_order_after_a_revision(shop: Shop) -> None:
+    for n in range(5):
+        shop.settings({"n": n})
+    assert after(shop, 0) == [1, 2, 3, 4, 5]
+    assert after(shop, 3) == [4, 5]
+    assert after(shop, 5) == after(shop, 99) == []
+    assert after(shop, 1, rows=2) == [2, 3]
+    [row] = shop.sql(
+        "select revision, type, action, row_id, version, data, client_id from pos.changes_after(1, 4, 9, 9)"
+    )
+    assert row == (5, "UPDATE_SETTINGS", "update", None, 5, {"n": 4}, "t1")
+
+
+def test_changes_are_bounded_by_bytes_but_the_first_always_comes(shop: Shop) -> None:
+    for n in range(4):
+        shop.dish("add_item", {**NEW_DISH, "id": str(n), "image": "x" * 10_000})
+    size = shop.one("select min(size) from pos.sync_log")
+    assert 10_000 < size < 10_500
+    assert after(shop, 0, size=1) == [1]
+    assert after(shop, 0, size=size + 1) == [1, 2]
+    assert after(shop, 0, size=3 * size) == [1, 2, 3]
+    assert after(shop, 2, size=0) == []
+
+
+def test_many_restaurants_are_read_at_once_each_after_its_own_revision(shop: Shop) -> None:
+    with shop.open("other") as other, shop.open("quiet") as quiet:
+        for n in range(3):
+            shop.settings({"n": n})
+            other.table("add", {**NEW_TABLE, "id": str(n), "number": n})
+        other.message({"kitchen": "bell"})
+        ids = [other.restaurant_id, 99, shop.restaurant_id, quiet.restaurant_id]
+        found = shop.sql(
+            "select restaurant_id, head, messages, revision, action from pos.read_changes(%s, '{2,0,1,0}', 10, 100000)",
+            ids,
+        )
+        assert found == [
+            (shop.restaurant_id, 3, 0, 2, "update"),
+            (shop.restaurant_id, 3, 0, 3, "update"),
+            (other.restaurant_id, 3, 1, 3, "add"),
+            (quiet.restaurant_id, 0, 0, None, None),
+        ]
+        heads = shop.sql("select restaurant_id, revision, messages from pos.read_heads(%s)", ids)
+        assert sorted(heads) == [(shop.restaurant_id, 3, 0), (other.restaurant_id, 3, 1), (quiet.restaurant_id, 0, 0)]
+        assert shop.sql("select restaurant_id, revision from pos.read_heads('{99}')") == [(None, None)]
+
+
+def test_a_change_carries_the_row_its_client_and_its_time(shop: Shop) -> None:
+    before = shop.one("select extract(epoch from clock_timestamp()) * 1000")
+    shop.table("add", NEW_TABLE, "tablet 7")
+    [row] = shop.sql("select type, action, data, client_id, milliseconds from pos.read_changes('{1}', '{0}', 9, 9)")
+    assert row[:4] == ("UPDATE_TABLE", "add", shop.rows("tables")["t"], "tablet 7")
+    assert before - 1 <= row[4] <= before + 60_000
+
+
+def test_a_snapshot_is_the_state_at_one_revision(shop: Shop) -> None:
+    shop.table("add", {**NEW_TABLE, "number": 9})
+    shop.table("add", {**NEW_TABLE, "id": "u", "number": 3})
+    with shop.again(autocommit=False) as reader, shop.again(autocommit=False) as writer:
+        writer.sql("update pos.tables set seats = 9")
+        # What is not committed is not there,
+        state = shop.snapshot()
+        assert (state["revision"], [row["number"] for row in state["tables"]]) == (2, [3, 9])
+        assert {row["seats"] for row in state["tables"]} == {4}
+        writer.connection.commit()
+        # and what is, is there with its revision.
+        state = reader.snapshot()
+        assert (state["revision"], {row["seats"] for row in state["tables"]}) == (4, {9})
+    assert shop.sql("select * from pos.snapshot(99, 10)") == []
+
+
+def test_an_empty_restaurant_has_an_empty_snapshot(shop: Shop) -> None:
+    state = shop.snapshot()
+    assert [state[key] for key in ("revision", "tables", "menu_items", "categories", "settings", "orders")] == [
+        0, [], [], [], {}, [],
+    ]  # fmt: skip
+
+
+def test_orders_are_the_newest_and_can_be_paged(shop: Shop) -> None:
+    for n in range(6):
+        shop.order("add", {**NEW_ORDER, "id": f"o{n}"})
+    shop.order("update", {"id": "o0", "total": 1})
+    assert [row["id"] for row in shop.snapshot(orders=3)["orders"]] == ["o0", "o5", "o4"]
+    pages: list[Any] = []
+    before = 2**62
+    while page := shop.sql("select revision, (data::jsonb) ->> 'id' from pos.read_orders(1, %s, 2)", before):
+        pages += page
+        before = page[-1][0]
+    assert pages == [(7, "o0"), (6, "o5"), (5, "o4"), (4, "o3"), (3, "o2"), (2, "o1")]
+    shop.order("clear", {})
+    shop.order("add", {**NEW_ORDER, "id": "late"})
+    assert shop.sql("select data::jsonb ->> 'id' from pos.read_orders(1, 99, 10)") == [("late",)]
+
+
+# What is read often must not be read from end to end.
+
+ROWS = 20_000
+FILL: list[LiteralString] = [
+    "insert into pos.restaurants (slug, name) select 'r' || n, 'x' from generate_series(1, 200) as n",
+    """insert into pos.order_history (restaurant_id, id, status, total)
+       select 1 + n %% 200, 'X-' || n, 'completed', 1 from generate_series(1, %s) as n""",
+    """insert into pos.tables (restaurant_id, id, number, seats, order_id)
+       select 1 + n %% 200, n, n, 4, 'X-' || n from generate_series(1, %s) as n""",
+    """insert into pos.menu_items (restaurant_id, id, name, price)
+       select 1 + n %% 200, n, 'x', n from generate_series(1, %s) as n""",
+    """insert into pos.mutations (restaurant_id, client_id, mutation_id, body_hash, revision)
+       select 1 + n %% 200, 't', n, '', 1 from generate_series(1, %s) as n""",
+    """insert into pos.order_replacements (restaurant_id, given_id, wanted_id, client_id, table_id)
+       select 1 + n %% 200, 'g' || n, 'w' || n, 't', 1 from generate_series(1, %s) as n""",
+]
+LARGE = ("sync_log", "order_history", "tables", "menu_items", "mutations", "order_claims", "order_replacements")
+
+
+def scans(shop: Shop) -> dict[str, int]:
+    """How often each large table was read from end to end."""
+    shop.sql("select pg_stat_force_next_flush()")
+    query: LiteralString = "select relname, seq_scan from pg_stat_user_tables where relname = any (%s)"
+    return dict(shop.sql(query, list(LARGE)))
+
+
+def test_no_large_table_is_read_from_end_to_end(shop: Shop) -> None:
+    for statement in FILL:
+        shop.sql(statement, *([ROWS] if "%s" in statement else []))
+    shop.sql("analyze")
+    taken = {**NEW_ORDER, "id": "X-400", "tableNumber": 400}
+    deeds: dict[str, Callable[[], object]] = {
+        "changes": lambda: shop.sql("select from pos.changes_after(1, 100, 100, 100000)"),
+        "changes of many": lambda: shop.sql("select from pos.read_changes('{1,2,3}', '{99,99,99}', 100, 100000)"),
+        "heads": lambda: shop.sql("select from pos.read_heads('{1,2,3}')"),
+        "a snapshot": lambda: shop.sql("select from pos.snapshot(1, 100)"),
+        "orders": lambda: shop.sql("select from pos.read_orders(1, 100, 10)"),
+        "a table": lambda: shop.table("update", {"id": "400", "seats": 3, "orderId": "X-9"}, id="m1"),
+        "a table's number": lambda: shop.table("add", {**NEW_TABLE, "number": 400}),
+        "lines": lambda: shop.table("add_items", {"id": "600", "items": [{"id": "1"}]}),
+        "an order": lambda: shop.order("add", {**NEW_ORDER, "tableNumber": 400}, id="m2"),
+        "an order's id": lambda: shop.order("add", taken, "t2"),
+        "a dish": lambda: shop.dish("update_item", {"id": "400", "price": 1}),
+        "an order id": shop.next_order_id,
+        "plain SQL": lambda: shop.sql("update pos.tables set seats = 3 where restaurant_id = 1 and id = '800'"),
+    }
+    before = scans(shop)
+    for name, deed in deeds.items():
+        for _ in range(7):  # past the plans that know their parameters
+            deed()
+        assert scans(shop) == before, name
