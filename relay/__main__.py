@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import shlex
+import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import click
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from . import __version__, logs, schema
 from .embedded import Cluster
@@ -40,10 +43,14 @@ def serve(*, embedded: bool, reload: bool) -> None:
         if embedded and not settings.database_named:
             _serve_embedded(settings)
         else:
-            serve_relay(settings, lambda port: _say_where(settings, port, "psql … as your DATABASE_URL or DB_* say"))
+            serve_relay(settings, lambda port: _say_where(settings, port, _psql(settings.conninfo)))
 
 
 def _serve_embedded(settings: Settings) -> None:
+    # A SIGTERM before the relay serves must not leave a PostgreSQL behind. Raising from its handler could, between the
+    # fork and the moment its process id is known.
+    terminated: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: terminated.append(number))
     cluster = Cluster(Path(settings.data))
     cluster.start()
     try:
@@ -53,9 +60,16 @@ def _serve_embedded(settings: Settings) -> None:
         if created:
             asyncio.run(schema.seed(conninfo))
         settings = dataclasses.replace(settings, conninfo=conninfo, listen_conninfo=conninfo)
-        serve_relay(settings, lambda port: _say_where(settings, port, cluster.psql(DATABASE)))
+        if not terminated:
+            serve_relay(settings, lambda port: _say_where(settings, port, cluster.psql(DATABASE)))
     finally:
         cluster.stop()
+
+
+def _psql(conninfo: str) -> str:
+    """A command line for people to copy, without the password: psql asks for it, or finds it in PGPASSWORD."""
+    shown: dict[str, Any] = {key: value for key, value in conninfo_to_dict(conninfo).items() if "password" not in key}
+    return shlex.join(["psql", make_conninfo(**shown)])
 
 
 def _say_where(settings: Settings, port: int, psql: str) -> None:
@@ -69,10 +83,13 @@ def _say_where(settings: Settings, port: int, psql: str) -> None:
 
 
 def _reload(*, embedded: bool) -> None:
-    from watchfiles import run_process
-
+    try:
+        from watchfiles import run_process
+    except ImportError:
+        click.echo("relay: --reload needs watchfiles: pip install watchfiles", err=True)
+        sys.exit(USAGE)
     command = [sys.executable, "-m", "relay", "serve", *(["--embedded"] if embedded else [])]
-    run_process(Path(__file__).parent, schema.folder(), target=" ".join(command), target_type="command")
+    run_process(Path(__file__).parent, schema.folder(), target=shlex.join(command), target_type="command")
 
 
 @main.group("schema")
@@ -101,6 +118,7 @@ def schema_check() -> None:
 def seed() -> None:
     """Fill the default restaurant with the built-in tables, menu and settings, unless it is complete."""
     _run(schema.seed(_settings().conninfo))
+    click.echo("the default restaurant is complete")
 
 
 def _settings() -> Settings:

@@ -17,12 +17,13 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import __version__, protocol
-from .connection import Connections
+from .connection import Connections, slug_of
 from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant
 from .hub import Room
 from .listener import READ_BYTES, Listener
 from .origins import is_allowed
-from .syncer import Snapshot, now_ms
+from .snapshots import Snapshot
+from .syncer import now_ms
 
 PAGE_ROWS, PAGE_ROWS_MOST = 100, 1000
 MAX_REVISION = 2**63 - 1
@@ -158,7 +159,9 @@ class Api:
         epoch, read = await self._connections.database.read_changes(
             {room.restaurant_id: since}, rows=limit, size=READ_BYTES
         )
-        found = read[room.restaurant_id]
+        found = read.get(room.restaurant_id)
+        if found is None:
+            raise UnknownRestaurant(room.slug)
         if (found.rows and found.rows[0].revision != since + 1) or (not found.rows and since < found.head):
             raise Refusal("GONE", "the changes after this revision are pruned; take /api/sync", field="since")
         rows = ",".join(
@@ -179,10 +182,15 @@ class Api:
         return _json(f'{{"orders":[{",".join(text for _, text in rows)}],"before":{json.dumps(more)}}}')
 
     async def _room(self, request: Request) -> Room:
-        return await self._connections.room(request.query_params.get("restaurant"))
+        return await self._connections.room(slug_of(request.scope))
 
     async def _snapshot(self, request: Request) -> Snapshot:
-        return await self._connections.syncer.snapshot(await self._room(request))
+        room = await self._room(request)
+        # No changes follow here, so the state must be the newest: whoever has an ACK finds what was acknowledged.
+        heads = await self._connections.database.read_heads([room.restaurant_id])
+        if room.restaurant_id not in heads.by_restaurant:
+            raise UnknownRestaurant(room.slug)
+        return await self._connections.syncer.snapshot(room, heads.by_restaurant[room.restaurant_id][0])
 
 
 def _answering(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -218,7 +226,7 @@ def _tagged(request: Request, snapshot: Snapshot, text: Callable[[Snapshot], str
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     asked = request.headers.get("if-none-match", "")
     # A proxy that compresses makes the tag weak (RFC 9110, section 8.8.1).
-    if tag in (one.strip().removeprefix("W/") for one in asked.split(",")):
+    if not {tag, "*"}.isdisjoint(one.strip().removeprefix("W/") for one in asked.split(",")):
         return Response(status_code=304, headers=headers)
     return _json(text(snapshot), headers)
 

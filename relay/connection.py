@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from urllib.parse import parse_qs
@@ -12,15 +14,16 @@ from urllib.parse import parse_qs
 from starlette.types import Receive, Scope, Send
 
 from . import protocol
+from .asgi import AsgiWire, wire_of
 from .database import Answer, Database
 from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant
 from .hub import Hub, Room
 from .logs import fields
-from .protocol import Hello, Message
-from .session import Goodbye, Session, Submit, Sync
+from .protocol import Hello, Message, SyncRequest
+from .session import Deed, Goodbye, Session, Submit, Sync
 from .settings import Settings
 from .syncer import Syncer, now_ms
-from .wire import AsgiWire, SocketWire, wire_of
+from .wire import SocketWire
 from .writer import Writer
 
 log = logging.getLogger("relay.connection")
@@ -29,9 +32,14 @@ DEFAULT_SLUG = "default"
 ENTER_SECONDS = 2.5  # to find the restaurant before the first message is read
 
 RELIEF_SECONDS = 1.0
+SLUG_SECONDS = 2.0  # a restaurant may be given another slug, and its old one to another restaurant
+LEAVE_SECONDS = 1.0  # in a drain, for the answers that are still due
+STALLED_SECONDS = 60.0  # without reading a byte of its answers, and a terminal is cut off
+REASON_BYTES = 123  # the most that a close frame holds beside its code (RFC 6455, section 5.5)
 SLICE, SLICE_SECONDS = 50, 0.25  # terminals closed together in a drain, at least, and the pause between two slices
 SLICES = 12  # at most
-GOODBYE, POLICY, RESTARTING = 1000, 1008, 1012  # close codes (RFC 6455, section 7.4.1, and the IANA registry)
+# Close codes (RFC 6455, section 7.4.1, and the IANA registry).
+GOODBYE, POLICY, FAULT, RESTARTING = 1000, 1008, 1011, 1012
 
 
 class Connections:
@@ -53,7 +61,7 @@ class Connections:
             await send({"type": "websocket.close"})
             return
         await send({"type": "websocket.accept"})
-        connection = Connection(self, wire_of(scope, receive, send), _slug(scope))
+        connection = Connection(self, wire_of(scope, receive, send), slug_of(scope))
         self.open.add(connection)
         try:
             await connection.run()
@@ -66,8 +74,19 @@ class Connections:
 
         Raises UnknownRestaurant, DatabaseUnavailable.
         """
+        if slug and "\0" in slug:  # PostgreSQL cannot even be asked for it
+            raise UnknownRestaurant(slug)
         room = self.hub.room_of(slug or DEFAULT_SLUG)
-        return room or self.hub.open(*await self.database.find_restaurant(slug))
+        if room is not None:
+            if time.monotonic() - room.named_at < SLUG_SECONDS:
+                return room
+            room.named_at = time.monotonic()  # whoever comes meanwhile need not ask too
+        try:
+            room = self.hub.open(*await self.database.find_restaurant(slug))
+        except DatabaseUnavailable:
+            if room is None:
+                raise
+        return room
 
     async def drain(self) -> None:
         """Close every terminal with 1012 and a retry delay, in slices, so that they do not all come back at once."""
@@ -76,9 +95,9 @@ class Connections:
         size = max(SLICE, -(-len(leaving) // SLICES))
         spread = 1.0 + len(leaving) / 500
         for start in range(0, len(leaving), size):
-            for connection in leaving[start : start + size]:
-                delay = random.uniform(0.2, spread)  # noqa: S311 - spreads load, keeps no secret
-                connection.session.close(RESTARTING, f"restarting; retry after {delay:.1f} s")
+            delays = [random.uniform(0.2, spread) for _ in leaving]  # noqa: S311 - spreads load, keeps no secret
+            part = leaving[start : start + size]
+            await asyncio.gather(*(one.leave(delay) for one, delay in zip(part, delays, strict=False)))
             if start + size < len(leaving):
                 await asyncio.sleep(SLICE_SECONDS)
         while self.open:
@@ -91,7 +110,8 @@ class Connections:
             connection.database_is_back.set()
 
 
-def _slug(scope: Scope) -> str | None:
+def slug_of(scope: Scope) -> str | None:
+    """The restaurant that `?restaurant=` names; None, the default one, where it is missing or empty."""
     values = parse_qs(scope["query_string"].decode("latin-1")).get("restaurant")
     return values[0] if values else None
 
@@ -107,44 +127,65 @@ class Connection:
         self._wire = wire
         self._slug = slug
         self._room: Room | None = None
-        self._wanted: Sync | None = None  # asked for before the restaurant was known
+        self._turn = asyncio.Lock()  # one message at a time, in their order
+        self._held: list[Message] = []  # said before the restaurant was known
         self._unanswered = 0
-        self._answered = asyncio.Event()
+        self._relieved = asyncio.Event()
+        wire.on_writable = self._flush
 
     async def run(self) -> None:
         """Serve until either side closes."""
-        entering = asyncio.create_task(self._enter(), name="enter")
+        entering = asyncio.create_task(self._guarded(self._enter), name="enter")
         try:
             # A known restaurant is entered at once; one that the database must be asked for holds up no message.
             await asyncio.wait({entering}, timeout=ENTER_SECONDS)
-            await self._read()
+            await self._guarded(self._read)
         finally:
+            self.session.close(GOODBYE)
             entering.cancel()
+            await asyncio.wait({entering})
             self._parts.hub.leave(self.session)
             self._parts.syncer.forget(self.session)
-            self.session.close(GOODBYE)
             await self._wire.stop()
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it; what it raises closes the connection, with the reason."""
+        try:
+            await work()
+        except UnknownRestaurant as error:
+            self.session.close(POLICY, str(error).encode()[:REASON_BYTES].decode(errors="ignore"))
+        except Exception:
+            log.exception("a connection failed", extra=fields(client=self.session.client_id))
+            self.session.close(FAULT, "the relay failed; its log says why")
+
+    async def leave(self, delay: float) -> None:
+        """Answer what was asked, as far as that is soon done, and close; what is still on its way here is heard."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self._all_answered()
+        self._let_go()
+        self.session.close(RESTARTING, f"restarting; retry after {delay:.1f} s")
 
     async def _enter(self) -> None:
         while self._room is None:
             self.database_is_back.clear()
             try:
                 room = await self._parts.room(self._slug)
-            except UnknownRestaurant as error:
-                self.session.close(POLICY, str(error)[:120])
-                return
             except DatabaseUnavailable:
                 await self.database_is_back.wait()
             else:
-                self._parts.hub.enter(self.session, room)
-                self._room = room
-        with suppress(DatabaseUnavailable):
-            if self._wanted is not None:
-                await self._parts.syncer.answer(self.session, self._wanted)
+                async with self._turn:
+                    self._parts.hub.enter(self.session, room)
+                    self._room = room
+                    held, self._held = self._held, []
+                    for message in held:
+                        await self._hear(message)
 
     async def _read(self) -> None:
-        while not self._wire.closed:
+        while True:
+            await asyncio.sleep(0)  # what was read at once may be thousands of messages, and others have their turn
             received = await self._wire.receive()
+            # To the very end: a peer that sends and leaves at once has messages here behind its own close.
             if received["type"] == "websocket.disconnect":
                 return
             text = received.get("text")
@@ -157,47 +198,79 @@ class Connection:
                 self._refuse(refusal, refusal.ref)
                 continue
             log.debug("heard", extra=fields(type=message.type, client=message.client_id, characters=len(text)))
-            try:
-                await self._do(message)
-            except Refusal as refusal:
-                self._refuse(refusal, message.id)
-            except DatabaseUnavailable:
-                self._refuse(Refusal("UNAVAILABLE", "the database is away; you are synced when it is back"), message.id)
-            # A terminal that sends faster than it is answered, or reads, is not read from: nothing of it is lost.
-            while self._overdrawn and not self._wire.closed:
-                await self._relief()
+            async with self._turn:
+                await self._hear(message)
+            await self._keep_pace()
+
+    async def _hear(self, message: Message) -> None:
+        try:
+            await self._do(message)
+        except Refusal as refusal:
+            self._refuse(refusal, message.id)
+        except DatabaseUnavailable:
+            self._refuse(Refusal("UNAVAILABLE", "the database is away; you are synced when it is back"), message.id)
+
+    async def _keep_pace(self) -> None:
+        """Read no more from a terminal that sends faster than it is answered, or reads: nothing of it is lost."""
+        left, since = -1, time.monotonic()
+        while self._overdrawn and not self._wire.closed:
+            await self._relief()
+            if self.session.waiting_bytes != left:
+                left, since = self.session.waiting_bytes, time.monotonic()
+            elif self.session.clogged and time.monotonic() - since > STALLED_SECONDS:
+                self._wire.abort()
 
     @property
     def _overdrawn(self) -> bool:
-        return self.session.clogged or self._unanswered >= self._parts.settings.pending_per_terminal
+        waiting = self._unanswered + len(self._held)
+        return self.session.clogged or waiting >= self._parts.settings.pending_per_terminal
 
     async def _do(self, message: Message) -> None:
-        if message.type == "HEARTBEAT":
-            if message.data.get("response") is not True:
-                self.session.heartbeat(self._room.head if self._room else 0, now_ms())
-            return
         deed = self.session.hear(message)
         if isinstance(deed, Goodbye):
             await self._all_answered()
+            self._let_go()
             self.session.close(GOODBYE)
-            return
-        if self._room is None:
-            self._wanted = deed if isinstance(deed, Sync) else self._wanted
-            raise Refusal("UNAVAILABLE", "the database is away; try again")
-        if isinstance(deed, Sync):
+        elif message.type == "HEARTBEAT":
+            with suppress(DatabaseUnavailable):  # it is answered all the same
+                await self._join()
+            if message.data.get("response") is not True:
+                self.session.heartbeat(self._room.head if self._room else 0, now_ms())
+        elif self._room is None:
+            self._hold(message, deed)
+        elif isinstance(deed, Sync):
             # A SYNC_REQUEST is answered after the mutations that were sent before it.
             await self._all_answered()
-            await self._parts.syncer.answer(self.session, deed)
-            return
-        try:
-            await self._parts.syncer.join(self.session)
-        except DatabaseUnavailable:
-            if not isinstance(deed, Submit):
-                raise
-        if isinstance(deed, Submit):
+            if not self._wire.closed:
+                await self._parts.syncer.answer(self.session, deed)
+        elif isinstance(deed, Submit):
+            with suppress(DatabaseUnavailable):  # the writer says so, or waits for it with what nobody would repeat
+                await self._join()
+            while deed.mutation.id is None and self._parts.writer.full:
+                await self._relief()
             self._submit(deed)
-        elif isinstance(message, Hello) and message.protocol == 1:
-            self._welcome()
+        else:
+            await self._join()
+            self._welcome(message, self._room)
+
+    def _hold(self, message: Message, deed: Deed) -> None:
+        """Keep for when the restaurant is known what the terminal would not say again; the rest it is told."""
+        if not (isinstance(deed, Submit) and message.id):
+            self._held.append(message)
+        if deed is None or isinstance(deed, Sync) or message.id:
+            raise Refusal("UNAVAILABLE", "the database is away; try again")
+
+    def _let_go(self) -> None:
+        """Say of what is still held that it is not done, where `_hold` did not say so."""
+        held, self._held = self._held, []
+        for message in held:
+            if not isinstance(message, (Hello, SyncRequest)):
+                self._refuse(Refusal("UNAVAILABLE", "the database is away; connect again and repeat"), message.id)
+
+    async def _join(self) -> None:
+        """Send it changes from the head, from its first message on."""
+        if self._room is not None:
+            await self._parts.syncer.join(self.session)
 
     def _submit(self, deed: Submit) -> None:
         answer = self._parts.writer.submit(deed.mutation)
@@ -206,7 +279,7 @@ class Connection:
 
     def _settle(self, deed: Submit, future: asyncio.Future[Answer]) -> None:
         self._unanswered -= 1
-        self._answered.set()
+        self._relieved.set()
         error = future.exception()
         if isinstance(error, Refusal):
             self._refuse(error, deed.mutation.id)
@@ -228,13 +301,14 @@ class Connection:
         log.debug("refused", extra=fields(code=refusal.code, field=refusal.field, client=self.session.client_id))
         self.session.reply(protocol.error(refusal, ref, now_ms=now_ms()))
 
-    def _welcome(self) -> None:
-        assert self._room is not None
+    def _welcome(self, message: Message, room: Room) -> None:
+        if not isinstance(message, Hello) or message.protocol != 1:
+            return
         settings = self._parts.settings
         text = protocol.welcome(
-            epoch=self._room.epoch,
-            revision=self._room.head,
-            restaurant=self._room.slug,
+            epoch=room.epoch,
+            revision=room.head,
+            restaurant=room.slug,
             heartbeat_seconds=settings.heartbeat_seconds,
             max_message_bytes=settings.max_message_bytes,
             now_ms=now_ms(),
@@ -246,8 +320,12 @@ class Connection:
             await self._relief()
 
     async def _relief(self) -> None:
-        """Wait for an answer, or a moment: a socket that dies meanwhile rings no bell."""
-        self._answered.clear()
+        """Wait until an answer came or was read, or a moment: a socket that dies meanwhile rings no bell."""
+        self._relieved.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(RELIEF_SECONDS):
-                await self._answered.wait()
+                await self._relieved.wait()
+
+    def _flush(self) -> None:
+        self.session.flush()
+        self._relieved.set()

@@ -1,23 +1,25 @@
-"""The only module that names SQL functions: connections to PostgreSQL, and what each function takes and returns."""
+"""The only module that names SQL functions: what each takes and returns."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, LiteralString, NamedTuple, TypeVar
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from .errors import Code, DatabaseUnavailable, Refusal, UnknownRestaurant
+from .pools import AWAY, answer, connected, listening, pool
 from .protocol import Mutation
 from .settings import Settings
 
@@ -26,14 +28,14 @@ log = logging.getLogger("relay.database")
 DOORBELL = "pos_doorbell"
 PROOF = "pos_proof"
 
-CONNECT_SECONDS = 3  # libpq's connect_timeout, per host; whole seconds, at least 2
-POOL_SECONDS = 2.0  # to wait for a connection before the database counts as away
 READ_SECONDS = 20.0  # a snapshot of 2,000 photographed dishes on a busy server included
-CALL_SECONDS = 30.0  # the outer bound, for a network that swallows the answer
+LIVE_SECONDS = 10.0  # the listener's reads, 64 MiB of changes at most
+QUICK_SECONDS = 3.0  # what reads a few rows
+COMMIT_SECONDS = 5.0  # beyond what the statement may take
+CLOSE_SECONDS = 1.0  # for attempts to connect that are under way
+STALE_SECONDS = 1.0  # a connection that fails sooner was dead before it was used
 WRITERS = 2  # connections: one for batches, one for restaurants that are held up
-
-# A dead peer without a FIN is noticed within about five seconds instead of hours (tcp(7)).
-TCP: dict[str, Any] = {"keepalives_idle": 3, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 5000}
+LIVE = 3  # connections of the listener's own, to read, sweep and prove: no snapshot keeps them waiting
 
 # What a SQLSTATE that escaped a mutation means to its sender.
 BY_SQLSTATE: Mapping[str, tuple[Code, str]] = {
@@ -42,10 +44,16 @@ BY_SQLSTATE: Mapping[str, tuple[Code, str]] = {
     "23502": ("VALIDATION", "a required value is missing"),
     "RL404": ("VALIDATION", "there is no such restaurant"),
     "RL403": ("FORBIDDEN", "this is not allowed"),
-    "54000": ("BUSY", "the database's notification queue is full; try again"),
 }
 
-T = TypeVar("T")
+
+# What says that a statement gave way to another transaction.
+GIVEN_WAY = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+)
 
 
 class LockedOut(Exception):
@@ -93,6 +101,9 @@ class Answer:
             code, message = BY_SQLSTATE[state]
         elif state.startswith("22"):
             code, message = "VALIDATION", "a value cannot be stored"
+        elif state.startswith("53"):
+            log.error("the database is short of something: SQLSTATE %s: %s", state, self.message)
+            code, message = "BUSY", "the database is short of memory or space; try again"
         else:
             log.error("a mutation failed with SQLSTATE %s: %s", state, self.message)
             return Refusal("INTERNAL", "the mutation failed; the relay's log says why")
@@ -159,95 +170,56 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._reads = self._pool("read", settings.pool, READ_SECONDS, lock_ms=0)
-        self._writes = self._pool("write", WRITERS, settings.statement_ms / 1000, lock_ms=settings.lock_ms)
-
-    def _pool(self, job: str, size: int, statement_seconds: float, *, lock_ms: int) -> AsyncConnectionPool:
-        async def configure(connection: AsyncConnection[TupleRow]) -> None:
-            # Not as startup options, which poolers refuse. An ACK means committed, whatever the server's default.
-            await connection.execute(
-                """select set_config('synchronous_commit', 'on', false), set_config('lock_timeout', %s, false),
-                          set_config('statement_timeout', %s, false), set_config('jit', 'off', false),
-                          set_config('timezone', 'UTC', false)""",
-                (f"{lock_ms}ms", f"{statement_seconds * 1000:.0f}ms"),
-            )
-
-        return AsyncConnectionPool(
-            self._settings.conninfo,
-            kwargs={
-                "autocommit": True,
-                "application_name": f"relay {job}",
-                "connect_timeout": CONNECT_SECONDS,
-                "target_session_attrs": "read-write",
-                **TCP,
-            },
-            name=job,
-            min_size=0,
-            max_size=size,
-            open=False,
-            timeout=POOL_SECONDS,
-            configure=configure,
-            # Give up soon and start afresh with the next caller: the pool's own pauses double up to minutes.
-            reconnect_timeout=1.0,
+        self._reads = pool(settings.conninfo, "read", settings.pool, READ_SECONDS)
+        self._live = pool(settings.conninfo, "live", LIVE, LIVE_SECONDS)
+        self._writes = pool(
+            settings.conninfo, "write", WRITERS, settings.statement_ms / 1000, lock_seconds=settings.lock_ms / 1000
         )
 
     async def open(self) -> None:
         """Make the pools ready; nothing is connected yet."""
-        # They warn at every attempt; the listener says once that the database is away, and once that it is back.
-        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-        await self._reads.open(wait=False)
-        await self._writes.open(wait=False)
+        for one in (self._reads, self._live, self._writes):
+            await one.open(wait=False)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._reads.close()
-        await self._writes.close()
+        await asyncio.gather(*(one.close(CLOSE_SECONDS) for one in (self._reads, self._live, self._writes)))
 
-    @asynccontextmanager
-    async def listening(self, *channels: LiteralString) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        """A connection of the listener's own, never a pool's, that already listens."""
-        connection = await AsyncConnection.connect(
-            self._settings.listen_conninfo,
-            autocommit=True,
-            application_name="relay listen",
-            connect_timeout=CONNECT_SECONDS,
-            target_session_attrs="read-write",
-            **TCP,
-        )
-        try:
-            for channel in channels:
-                await connection.execute(f"listen {channel}")
-            yield connection
-        finally:
-            # Hard: a polite close waits for a peer that may be gone.
-            connection.pgconn.finish()
+    def listening(self) -> AbstractAsyncContextManager[AsyncConnection[TupleRow]]:
+        """A connection of the listener's own, never a pool's, that already listens to DOORBELL and PROOF."""
+        return listening(self._settings.listen_conninfo, DOORBELL, PROOF)
 
     async def find_restaurant(self, slug: str | None) -> tuple[int, str]:
         """The restaurant with this slug (None: the default one) and its slug. Raises UnknownRestaurant."""
-        rows = await self._read("select restaurant_id, slug from pos.find_restaurant(%s)", (slug,))
+        rows = await self._read("select restaurant_id, slug from pos.find_restaurant(%s)", (slug,), QUICK_SECONDS)
         if not rows:
             raise UnknownRestaurant(slug or "default")
         restaurant_id, found = rows[0]
         return restaurant_id, found
 
-    async def read_heads(self, restaurant_ids: Sequence[int]) -> Heads:
-        """The epoch and the heads; a restaurant that is not there is left out."""
+    async def read_heads(self, restaurant_ids: Sequence[int], *, live: bool = False) -> Heads:
+        """The epoch and the heads; a restaurant that is not there is left out. `live`: see LIVE."""
         rows = await self._read(
-            "select epoch, restaurant_id, revision, messages from pos.read_heads(%s)", (list(restaurant_ids),)
+            "select epoch, restaurant_id, revision, messages from pos.read_heads(%s)",
+            (list(restaurant_ids),),
+            QUICK_SECONDS,
+            live=live,
         )
         return Heads(rows[0][0], {row[1]: (row[2], row[3]) for row in rows if row[1] is not None})
 
     async def read_changes(
-        self, cursors: Mapping[int, int], *, rows: int, size: int
+        self, cursors: Mapping[int, int], *, rows: int, size: int, live: bool = False
     ) -> tuple[str | None, dict[int, Changes]]:
         """Epoch and changes after each restaurant's cursor, at most `rows` and about `size` bytes per restaurant.
 
-        The epoch is None when none of the restaurants is there.
+        The epoch is None when none of the restaurants is there. `live`: see LIVE.
         """
         read = await self._read(
             """select epoch, restaurant_id, head, messages, revision, type, action, data, client_id, milliseconds
                from pos.read_changes(%s, %s, %s, %s)""",
             (list(cursors), list(cursors.values()), rows, size),
+            LIVE_SECONDS,
+            live=live,
         )
         grouped: dict[int, list[Any]] = {}
         for row in read:
@@ -257,7 +229,7 @@ class Database:
                 restaurant_id,
                 head=found[0][2],
                 messages=found[0][3],
-                rows=tuple(ChangeRow(*row[4:]) for row in found if row[4] is not None),
+                rows=_contiguous([ChangeRow(*row[4:]) for row in found if row[4] is not None]),
             )
             for restaurant_id, found in grouped.items()
         }
@@ -269,6 +241,8 @@ class Database:
             """select restaurant_id, number, client_id, to_client_id, data, milliseconds
                from pos.read_messages(%s, %s)""",
             (list(numbers), list(numbers.values())),
+            LIVE_SECONDS,
+            live=True,
         )
         return [MessageRow(*row) for row in rows]
 
@@ -287,9 +261,15 @@ class Database:
         """Revision and JSON text of the orders last changed before a revision, newest first."""
         return await self._read("select revision, data from pos.read_orders(%s, %s, %s)", (restaurant_id, before, rows))
 
-    async def prove(self, instance_id: str) -> None:
-        """Ring this instance's own bell."""
-        await self._read("select pos.prove(%s)", (instance_id,))
+    async def prove(self, instance_id: str) -> float:
+        """Ring this instance's own bell; how full the notification queue is, 0 to 1.
+
+        A queue that was full stays full until somebody asks (PostgreSQL's async.c moves its tail only then).
+        """
+        rows = await self._read(
+            "select pg_notification_queue_usage(), pos.prove(%s)", (instance_id,), QUICK_SECONDS, live=True
+        )
+        return float(rows[0][0])
 
     async def prune(self, keep_days: int, keep_log_days: int, rows: int) -> dict[str, int]:
         """Let go of at most `rows` rows each of what is old; how many went, by kind."""
@@ -303,13 +283,14 @@ class Database:
         """Apply a batch in one transaction; one answer for each mutation, in their order.
 
         With `isolate` every mutation has a block of its own, so that one that fails leaves the others alone. Raises
-        LockedOut, nothing applied; and DatabaseUnavailable, where it is not known whether the batch was committed:
-        the same `batch_id` may be given again and finds out.
+        LockedOut and psycopg.Error, nothing applied (a single mutation is answered instead of the latter); and
+        DatabaseUnavailable, where it is not known whether the batch was committed if it was `sent`: the same
+        `batch_id` may be given again and finds out.
         """
-        async with self._connection(self._writes) as connection:
+        async with connected(self._writes) as connection:
             try:
                 async with connection.cursor(row_factory=class_row(Answer)) as cursor:
-                    await cursor.execute(
+                    applying = cursor.execute(
                         """select code, message, field, revision, version, details::text
                            from pos.apply(%s, %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
                                           %s::text[], %s::bigint[], %s)""",
@@ -325,50 +306,43 @@ class Database:
                             isolate,
                         ),
                     )
+                    await answer(connection, applying, self._settings.statement_ms / 1000 + COMMIT_SECONDS)
                     return await cursor.fetchall()
-            except (
-                psycopg.errors.LockNotAvailable,
-                psycopg.errors.QueryCanceled,
-                psycopg.errors.DeadlockDetected,
-                psycopg.errors.SerializationFailure,
-            ) as error:
-                raise LockedOut from error
-
-    async def _read(self, query: LiteralString, parameters: Sequence[object]) -> list[Any]:
-        async def attempt() -> list[Any]:
-            async with self._connection(self._reads) as connection:
-                return await (await connection.execute(query, parameters)).fetchall()
-
-        return await self._once_more(attempt)
-
-    async def _once_more(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        # After a restart of PostgreSQL every pooled connection is dead, and the first use finds out.
-        for _ in range(self._settings.pool):
-            try:
-                return await attempt()
-            except DatabaseUnavailable as error:
-                if not error.sent or isinstance(error.__cause__, TimeoutError):
+            except psycopg.Error as error:
+                if connection.closed:
+                    raise  # perhaps after the commit
+                if isinstance(error, GIVEN_WAY):
+                    raise LockedOut from error
+                if isinstance(error, AWAY):
+                    raise DatabaseUnavailable(str(error), sent=False) from error
+                if len(mutations) > 1:
                     raise
-        return await attempt()
+                message, constraint = error.diag.message_primary, error.diag.constraint_name
+                return [Answer(f"SQLSTATE {error.sqlstate}", message, constraint, None, None, None)]
 
-    @asynccontextmanager
-    async def _connection(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        try:
-            async with asyncio.timeout(CALL_SECONDS), pool.connection() as connection:
-                yield connection
-        except (
-            PoolTimeout,
-            TimeoutError,
-            psycopg.InterfaceError,
-            psycopg.errors.AdminShutdown,
-            psycopg.errors.CrashShutdown,
-            psycopg.errors.CannotConnectNow,
-            psycopg.errors.IdleSessionTimeout,
-            psycopg.errors.QueryCanceled,
-            psycopg.errors.ReadOnlySqlTransaction,
-        ) as error:
-            raise DatabaseUnavailable(str(error), sent=not isinstance(error, PoolTimeout)) from error
-        except psycopg.OperationalError as error:
-            if error.sqlstate is not None:
-                raise
-            raise DatabaseUnavailable(str(error)) from error
+    async def _read(
+        self, query: LiteralString, parameters: Sequence[object], seconds: float = READ_SECONDS, *, live: bool = False
+    ) -> list[Any]:
+        chosen = self._live if live else self._reads
+        started = time.monotonic()
+        for _ in range(chosen.max_size):
+            try:
+                return await _fetch(chosen, seconds, query, parameters)
+            except DatabaseUnavailable as error:
+                # After a restart of PostgreSQL every pooled connection is dead, and only its use finds out.
+                if not error.sent or time.monotonic() - started > STALE_SECONDS:
+                    raise
+        return await _fetch(chosen, seconds, query, parameters)
+
+
+async def _fetch(
+    chosen: AsyncConnectionPool, seconds: float, query: LiteralString, parameters: Sequence[object]
+) -> list[Any]:
+    async with connected(chosen) as connection:
+        cursor = await answer(connection, connection.execute(query, parameters), seconds)
+        return await cursor.fetchall()
+
+
+def _contiguous(rows: list[ChangeRow]) -> tuple[ChangeRow, ...]:
+    """The rows up to the first hole: behind it begins what somebody deleted by hand, and it is never skipped."""
+    return tuple(row for place, row in enumerate(rows) if row.revision == rows[0].revision + place)

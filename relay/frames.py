@@ -24,6 +24,23 @@ def encode(text: str | bytes) -> tuple[bytes, ...]:
     return (_frame(TEXT, pieces[0]), *middle, _frame(FIN | CONTINUATION, pieces[-1]))
 
 
+def opening(text: str) -> bytes:
+    """The first frame of a message whose `middle` and `closing` follow."""
+    return _frame(TEXT, text.encode())
+
+
+def middle(text: str) -> tuple[bytes, ...]:
+    """Frames for the inside of a message, which many messages may share."""
+    payload = text.encode()
+    pieces = (payload[start : start + PIECE_BYTES] for start in range(0, len(payload), PIECE_BYTES))
+    return tuple(_frame(CONTINUATION, piece) for piece in pieces)
+
+
+def closing(text: str) -> bytes:
+    """The last frame of a message."""
+    return _frame(FIN | CONTINUATION, text.encode())
+
+
 def _frame(first: int, payload: bytes) -> bytes:
     size = len(payload)
     if size < 126:

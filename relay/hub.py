@@ -7,12 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import takewhile
 
 from .session import Session, State
 
-CHUNK_BYTES = 64 * 1024  # about what one write carries; the wire's own limit
-CHUNKS_KEPT = 64  # joined writes kept for sessions with the same cursor
+CHUNK_BYTES = 64 * 1024  # the most that one write carries; the wire's own limit
+CHUNK_CHANGES = 128  # no write goes past a multiple of this: however far apart they begin, sessions soon share writes
 IDLE_SECONDS = 60.0  # a room without sessions is kept up to date this long, for those who come back
 MESSAGES_KEPT = 1000
 MESSAGE_SECONDS = 60.0
@@ -52,14 +52,21 @@ class Window:
 
     def __init__(self, head: int, max_changes: int, max_bytes: int) -> None:
         self.base = self.head = head
+        self.out_of_reach = -1  # a cursor, and all before it, to which the log cannot take the window back
         self._changes: deque[Change] = deque()
         self._bytes = 0
         self._max_changes, self._max_bytes = max_changes, max_bytes
         self._chunks: dict[int, tuple[Frames, int]] = {}
+        self._chunk_bytes = 0
+
+    @property
+    def spare(self) -> int:
+        """Bytes that fit in before what is held."""
+        return self._max_bytes - self._bytes
 
     def append(self, changes: Sequence[Change]) -> None:
         """Add the changes that follow `head`."""
-        self._chunks.clear()
+        old_head = self.head
         for change in changes:
             # A hole here would be a silent gap at every terminal.
             assert change.revision == self.head + 1, f"revision {change.revision} does not follow {self.head}"
@@ -69,52 +76,51 @@ class Window:
         while len(self._changes) > self._max_changes or (self._bytes > self._max_bytes and len(self._changes) > 1):
             self._bytes -= self._changes.popleft().size
             self.base += 1
+        # A chunk that ended at the old head goes on now.
+        for cursor in [c for c, (_, end) in self._chunks.items() if c < self.base or end == old_head]:
+            self._drop(cursor)
 
-    def prepend(self, changes: Sequence[Change]) -> bool:
-        """Add the changes that end at `base`, if all of them fit; whether they did."""
-        size = sum(change.size for change in changes)
-        if len(self._changes) + len(changes) > self._max_changes or self._bytes + size > self._max_bytes:
-            return False
+    def prepend(self, changes: Sequence[Change]) -> None:
+        """Add of the changes that end at `base` as many as fit, the newest of them."""
         for change in reversed(changes):
+            if len(self._changes) >= self._max_changes or change.size > self.spare:
+                return
             assert change.revision == self.base, f"revision {change.revision} does not end at {self.base}"
             self._changes.appendleft(change)
+            self._bytes += change.size
             self.base -= 1
-        self._bytes += size
-        return True
 
     def chunk(self, cursor: int) -> tuple[Frames, int]:
-        """What follows `cursor` (base to head), about CHUNK_BYTES of it, and the revision it leads to.
+        """What follows `cursor` (base to below head), at most CHUNK_BYTES of it, and the revision it leads to.
 
         Built once for all sessions with the same cursor. Small changes are joined into one write; a large one keeps
         its frames apart, so that a slow wire takes it one by one.
         """
         found = self._chunks.get(cursor)
         if found is None:
-            if len(self._chunks) >= CHUNKS_KEPT:
-                self._chunks.clear()
             found = self._chunks[cursor] = self._join(cursor)
+            self._chunk_bytes += len(found[0][0])
+            while self._chunk_bytes > self._max_bytes and len(self._chunks) > 1:
+                self._drop(next(iter(self._chunks)))
         return found
+
+    def _drop(self, cursor: int) -> None:
+        frames, _ = self._chunks.pop(cursor)
+        self._chunk_bytes -= len(frames[0])
 
     def _join(self, cursor: int) -> tuple[Frames, int]:
         small: list[bytes] = []
         size = 0
-        for change in self._after(cursor):
-            if len(change.frames) > 1:
-                if not small:
-                    return change.frames, change.revision
+        for index in range(cursor - self.base, len(self._changes)):
+            frames = self._changes[index].frames
+            size += len(frames[0])
+            if len(frames) > 1 or size > CHUNK_BYTES:
                 break
-            if small and size + change.size > CHUNK_BYTES:
+            small.append(frames[0])
+            cursor += 1
+            if cursor % CHUNK_CHANGES == 0:
                 break
-            small.append(change.frames[0])
-            size += change.size
-            cursor = change.revision
-        return (b"".join(small),) if small else (), cursor
-
-    def _after(self, cursor: int) -> Iterator[Change]:
-        behind = self.head - cursor
-        if behind * 2 > len(self._changes):
-            return islice(self._changes, cursor - self.base, None)
-        return reversed(list(islice(reversed(self._changes), behind)))
+        return ((b"".join(small),), cursor) if small else (frames, cursor + 1)
 
 
 class Room:
@@ -123,13 +129,17 @@ class Room:
     def __init__(self, restaurant_id: int, slug: str) -> None:
         self.restaurant_id = restaurant_id
         self.slug = slug
+        self.named_at = 0.0  # when the database was last asked whose slug this is
         self.epoch = ""
         self.window: Window | None = None
         self.messages = 0  # number of the newest MESSAGE passed on
         self.sessions: set[Session] = set()
         self.idle_since = time.monotonic()
         self.reading = asyncio.Lock()  # held by whoever reads the database for all of the room
-        self.oldest_wanted: int | None = None  # the oldest cursor that waits for the window to reach back to it
+        self.failed_at = 0.0  # when such a reading failed last
+        self.looked = (0.0, "", 0)  # when its head was last looked up, and the epoch and revision that were found
+        self.wanted: list[int] = []  # cursors that wait for the window to reach back to them
+        self.behind: set[Session] = set()  # who is sent more in the next round
         self._passed: deque[Passed] = deque(maxlen=MESSAGES_KEPT)
 
     @property
@@ -138,28 +148,41 @@ class Room:
         return self.window.head if self.window else 0
 
     def feed(self, session: Session) -> bool:
-        """Write to a session what follows its cursor while it takes more; False when that fell out of the window."""
+        """Write to a session the next chunk of what it lacks, if it takes any; False when the window has it not."""
         window = self.window
-        while window is not None and session.ready and session.cursor < window.head:
-            if session.cursor < window.base:
-                return False
+        if window is None or not session.ready:
+            return True
+        if session.epoch != self.epoch or session.cursor < window.base:
+            return False
+        if session.cursor < window.head:
             session.advance(*window.chunk(session.cursor))
-        if session.messages < self.messages and session.ready:
+        if session.cursor >= window.head and session.messages < self.messages:
             self._pass(session)
         return True
 
     def pass_on(self, passed: Sequence[Passed]) -> None:
         """Take messages; `feed` passes them on."""
+        while self._passed and self._passed[0].until < time.monotonic():
+            self._passed.popleft()
         self._passed.extend(passed)
         self.messages = passed[-1].number
 
+    def skip_messages(self, number: int) -> None:
+        """Messages up to this number that have not come will not come."""
+        self.messages = max(self.messages, number)
+
     def _pass(self, session: Session) -> None:
         now = time.monotonic()
-        for message in self._passed:
-            fresh = message.number > session.messages and message.until > now
-            if fresh and message.client_id != session.client_id and message.to in (None, session.client_id):
+        for message in reversed(list(takewhile(lambda m: m.number > session.messages, reversed(self._passed)))):
+            if not session.ready:
+                return  # the rest when it reads again
+            session.messages = message.number
+            if (
+                message.until > now
+                and message.client_id != session.client_id
+                and message.to in (None, session.client_id)
+            ):
                 session.push(message.frames)
-        session.messages = self.messages
 
 
 class Hub:
@@ -179,7 +202,11 @@ class Hub:
         """The restaurant's room, opened if need be; without sessions it is let go after IDLE_SECONDS."""
         room = self.rooms.get(restaurant_id)
         if room is None:
-            room = self.rooms[restaurant_id] = self._by_slug[slug] = Room(restaurant_id, slug)
+            room = self.rooms[restaurant_id] = Room(restaurant_id, slug)
+        if self._by_slug.get(room.slug) is room:
+            del self._by_slug[room.slug]
+        room.slug, room.named_at = slug, time.monotonic()
+        self._by_slug[slug] = room
         return room
 
     def enter(self, session: Session, room: Room) -> None:
@@ -199,28 +226,33 @@ class Hub:
         """Let go of rooms that nobody came back to."""
         for room in [room for room in self.rooms.values() if not room.sessions]:
             if time.monotonic() - room.idle_since > IDLE_SECONDS:
-                del self.rooms[room.restaurant_id], self._by_slug[room.slug]
+                del self.rooms[room.restaurant_id]
+                if self._by_slug.get(room.slug) is room:
+                    del self._by_slug[room.slug]
 
     def position(self, room: Room, epoch: str, head: int, messages: int) -> None:
         """Begin a room's window at a head, for the first time or after its history changed.
 
         Live sessions of the time before are resynced.
         """
+        first = room.window is None
         room.epoch = epoch
         room.window = Window(head, *self._limits)
         room.messages = messages
         for session in room.sessions:
             session.messages = messages
+            if not first:
+                session.seen = 0
             if session.state is State.LIVE:
-                self.resync(session)
+                if session.ready:
+                    self.resync(session)
+                else:
+                    session.epoch = ""  # it is resynced when it reads again: until then snapshots would only pile up
 
-    def go_live(self, session: Session, cursor: int) -> None:
+    def go_live(self, room: Room, session: Session, cursor: int) -> None:
         """Send a session what follows `cursor` from now on. Between reading `cursor` and here nothing is awaited."""
-        room = self.rooms[session.restaurant_id]
-        if session.epoch != room.epoch:
-            session.epoch, session.seen = room.epoch, 0
         session.state = State.LIVE
-        session.cursor = cursor
+        session.epoch, session.cursor = room.epoch, cursor
         session.seen = max(session.seen, cursor)
         self._feed(room, session)
 
@@ -241,6 +273,16 @@ class Hub:
     def _feed(self, room: Room, session: Session) -> None:
         if not room.feed(session):
             self.resync(session)
+        elif session.cursor < room.head and session.ready:
+            # One chunk a round: a burst to a thousand terminals must not hold up another restaurant's.
+            if not room.behind:
+                asyncio.get_running_loop().call_soon(self._round, room)
+            room.behind.add(session)
+
+    def _round(self, room: Room) -> None:
+        behind, room.behind = room.behind, set()
+        for session in behind:
+            self._feed(room, session)
 
     @property
     def sessions(self) -> Iterator[Session]:

@@ -18,7 +18,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from . import protocol
-from .database import DOORBELL, PROOF, ChangeRow, Changes, Database, MessageRow
+from .database import PROOF, ChangeRow, Changes, Database, MessageRow
 from .errors import DatabaseUnavailable
 from .frames import encode
 from .hub import MESSAGE_SECONDS, Change, Hub, Passed, Room
@@ -33,6 +33,7 @@ READ_RESTAURANTS = 64  # in one read,
 READ_ROWS, READ_BYTES = 1000, 1024 * 1024  # and of each at most this much: the rest follows in the next
 PROOF_GRACE = 2.0  # seconds in which a proof of life must come back
 HEAR_SECONDS = 0.5  # the listening task looks up at least this often
+QUEUE_ALARM = 0.01  # of the notification queue; it is nearly empty as long as every listener of the cluster hears
 
 
 class Listener:
@@ -45,11 +46,13 @@ class Listener:
         self._instance = secrets.token_hex(8)
         self._dirty: set[int] = set()
         self._rung = asyncio.Event()
-        self._heard = 0.0  # when it last heard anything on this connection; 0 while deaf
+        self._ear = 0  # counts the LISTEN connections
+        self._heard = 0.0  # when it last heard anything, its own bell first, on this connection; 0 while deaf
         self._proof_heard = False
         self._proof_due = 0.0  # until when the last proof must be heard; 0 when none is under way
         self._prove_now = asyncio.Event()
         self._reached = 0.0  # when a sweep last reached the database
+        self._back = asyncio.Event()  # a sweep reached the database again
         self.lag = 0  # changes by which the room that is furthest behind was behind its head at the last sweep
         self.on_return: Callable[[], None] = lambda: None
 
@@ -90,11 +93,13 @@ class Listener:
         attempt = 0
         while True:
             was_hearing = False
+            self._back.clear()
             try:
-                async with self._database.listening(DOORBELL, PROOF) as connection:
+                async with self._database.listening() as connection:
                     # LISTEN first, and only then read: until now any restaurant may have moved unheard.
                     for restaurant_id in self._hub.rooms:
                         self.ring(restaurant_id)
+                    self._ear += 1
                     self._proof_due = 0.0
                     self._prove_now.set()
                     await self._listen(connection)
@@ -106,23 +111,29 @@ class Listener:
                     )
             self._heard = 0.0
             attempt = 0 if was_hearing else attempt + 1
-            await asyncio.sleep(_backoff(attempt))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_backoff(attempt)):
+                    await self._back.wait()
 
     async def _listen(self, connection: psycopg.AsyncConnection[TupleRow]) -> None:
         while True:
+            # Looked at first: after a freeze of this process the proof is overdue, and waits to be heard.
+            overdue = 0 < self._proof_due < time.monotonic()
             async for notification in connection.notifies(timeout=HEAR_SECONDS):
                 self._take(notification)
-            if self._proof_due and time.monotonic() > self._proof_due:
+            if overdue and self._proof_due:
                 # A pooler, or a network that swallows everything: nothing else would tell.
                 raise TimeoutError("its own notification did not come back; is LISTEN going through a pooler?")
 
     def _take(self, notification: psycopg.Notify) -> None:
-        if not self._heard:
-            log.info("listening")
-        self._heard = time.monotonic()
+        if self._heard:
+            self._heard = time.monotonic()
         if notification.channel == PROOF:
             if notification.payload == self._instance:
                 self._proof_heard, self._proof_due = True, 0.0
+                if not self._heard:
+                    log.info("listening")
+                    self._heard = time.monotonic()
         # Anybody may notify: a payload is a hint to be checked against our rooms, and nothing else.
         elif notification.payload.isascii() and notification.payload.isdigit() and len(notification.payload) < 20:
             self.ring(int(notification.payload))
@@ -135,13 +146,15 @@ class Listener:
             self._prove_now.clear()
             if self._proof_due:
                 continue
-            self._proof_heard = False
+            self._proof_heard, ear = False, self._ear
             try:
-                await self._database.prove(self._instance)
+                usage = await self._database.prove(self._instance)
             except DatabaseUnavailable:
                 continue  # that says nothing about the ear
-            # It may have been heard before the call returned.
-            if not self._proof_heard:
+            if usage > QUEUE_ALARM:
+                log.warning("some listener of the cluster does not read its notifications", extra=fields(queue=usage))
+            # It may have been heard before the call returned, and an ear that was not there yet cannot hear it.
+            if not self._proof_heard and ear == self._ear:
                 self._proof_due = time.monotonic() + PROOF_GRACE
 
     # Read
@@ -166,7 +179,7 @@ class Listener:
         if not rooms:
             return
         cursors = {room.restaurant_id: room.head for room in rooms}
-        epoch, read = await self._database.read_changes(cursors, rows=READ_ROWS, size=READ_BYTES)
+        epoch, read = await self._database.read_changes(cursors, rows=READ_ROWS, size=READ_BYTES, live=True)
         behind: dict[int, int] = {}
         for room in rooms:
             changes = read.get(room.restaurant_id)
@@ -195,6 +208,10 @@ class Listener:
                 behind[room.restaurant_id] = room.messages
         if behind:
             self._pass_on(await self._database.read_messages(behind))
+            # What could not be read is older than a minute, or went in a crash; nobody looks for it any longer.
+            for room in rooms:
+                if room.restaurant_id in behind:
+                    room.skip_messages(read[room.restaurant_id].messages)
 
     def _begin_anew(self, room: Room, epoch: str, changes: Changes, why: str) -> None:
         # Never skip: whoever cannot be given every change is given the state.
@@ -237,10 +254,11 @@ class Listener:
             if away:
                 log.info("the database is back")
                 away = False
+                self._back.set()
             self.on_return()
 
     async def _compare_heads(self) -> None:
-        heads = await self._database.read_heads(list(self._hub.rooms))
+        heads = await self._database.read_heads(list(self._hub.rooms), live=True)
         self.lag = 0
         for restaurant_id, (revision, messages) in heads.by_restaurant.items():
             room = self._hub.rooms.get(restaurant_id)

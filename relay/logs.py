@@ -37,6 +37,8 @@ def configure(level: str, format: str) -> None:
     root.setLevel(max(least, logging.WARNING))
     logging.getLogger("relay").setLevel(least)
     logging.getLogger("psycopg").setLevel(max(least, logging.WARNING))
+    # It warns at every attempt; the listener says once that the database is away, and once that it is back.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     _configure_uvicorn(least)
 
 

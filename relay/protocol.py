@@ -35,6 +35,12 @@ _HELLO = Spec(
     }
 )
 _SYNC_REQUEST = Spec({"epoch": bodies.text(null=True), "revision": _COUNTER})
+_GOODBYE = Spec({"clientId": _CLIENT_ID})
+_HEARTBEAT = Spec(
+    dict.fromkeys(
+        ("ping", "response"), bodies.must_be("true or false", lambda value: isinstance(value, bool), null=True)
+    )
+)
 _RELAYED = Spec({"to": _CLIENT_ID})
 
 
@@ -179,6 +185,17 @@ def _plain(envelope: Envelope) -> Message:
     return Message(*envelope)
 
 
+def _goodbye(envelope: Envelope) -> Message:
+    bodies.check(_GOODBYE, envelope.data, "data.")
+    return Message(*envelope)
+
+
+def _heartbeat(envelope: Envelope) -> Message:
+    # Two sides that do not agree on what `response` says would answer each other for ever.
+    bodies.check(_HEARTBEAT, envelope.data, "data.")
+    return Message(*envelope)
+
+
 def _hello(envelope: Envelope) -> Hello:
     data = envelope.data
     bodies.check(_HELLO, data, "data.")
@@ -256,8 +273,8 @@ def _settings(envelope: Envelope) -> Update:
 
 KINDS: Mapping[str, Kind] = {
     "CLIENT_CONNECTED": _hello,
-    "CLIENT_DISCONNECTED": _plain,
-    "HEARTBEAT": _plain,
+    "CLIENT_DISCONNECTED": _goodbye,
+    "HEARTBEAT": _heartbeat,
     "SYNC_REQUEST": _sync_request,
     "UPDATE_TABLE": updates(bodies.TABLE, default="update"),
     "UPDATE_MENU": updates(bodies.MENU, default="update_item"),
@@ -337,12 +354,6 @@ def snapshot_parts(reason: str, epoch: str, revision: int, *, ref: str | None = 
     frame = _frame("SYNC_RESPONSE", _dumps(data), now_ms, ref=ref)
     cut = frame.index('"mode"')
     return frame[:cut], f",{frame[cut:]}"
-
-
-def snapshot(state_members: str, reason: str, epoch: str, revision: int, *, ref: str | None = None, now_ms: int) -> str:
-    """SYNC_RESPONSE with a whole `state`."""
-    head, tail = snapshot_parts(reason, epoch, revision, ref=ref, now_ms=now_ms)
-    return f"{head}{state_members}{tail}"
 
 
 def change(type_: str, action: str, data_text: str, *, client_id: str, timestamp: int, revision: int) -> str:

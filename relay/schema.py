@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psycopg
@@ -17,6 +19,8 @@ ENTRY = "schema.sql"
 SEED = "seed.sql"
 HOW_TO_APPLY = "run `relay schema apply`, or `psql -d DATABASE -f sql/schema.sql` as the schema's owner"
 CONNECT_SECONDS = 3
+CHECK_SECONDS = 5.0
+APPLY_SECONDS = 300.0  # an upgrade of a large database; the installers before it in the queue included
 
 _INCLUDE = re.compile(r"\\ir\s+(\S+)\s*")
 _STOP = re.compile(r"\\set\s+ON_ERROR_STOP\s+on\s*")
@@ -58,7 +62,7 @@ async def seed(conninfo: str) -> None:
 
 async def installed_version(conninfo: str) -> int | None:
     """The version of the schema in a database; None where there is none. Raises DatabaseUnavailable."""
-    async with await _connect(conninfo) as connection:
+    async with _connected(conninfo, CHECK_SECONDS) as connection:
         cursor = await connection.execute("select to_regclass('pos.installation') is not null")
         if not (row := await cursor.fetchone()) or not row[0]:
             return None
@@ -85,16 +89,30 @@ async def ensure(conninfo: str, *, upgrade: bool) -> None:
 
 
 async def _run(conninfo: str, name: str) -> None:
-    async with await _connect(conninfo) as connection:
+    async with _connected(conninfo, APPLY_SECONDS) as connection:
         try:
             await connection.execute(script(name).encode())
         except psycopg.Error as error:
+            if connection.closed:
+                raise
             hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
             raise SchemaError(f"{name} cannot be applied: {error.diag.message_primary or error}{hint}") from error
 
 
-async def _connect(conninfo: str) -> AsyncConnection[TupleRow]:
+@asynccontextmanager
+async def _connected(conninfo: str, seconds: float) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """A connection for so long. Raises DatabaseUnavailable when there is none, and when it breaks; SchemaError."""
     try:
-        return await AsyncConnection.connect(conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS)
+        async with (
+            asyncio.timeout(seconds),
+            await AsyncConnection.connect(
+                conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS, target_session_attrs="read-write"
+            ) as connection,
+        ):
+            yield connection
+    except TimeoutError as error:
+        raise DatabaseUnavailable(f"the database did not answer within {seconds:.0f} s") from error
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(str(error), sent=False) from error
+    except psycopg.Error as error:
+        raise SchemaError(f"the schema's version cannot be read: {error.diag.message_primary or error}") from error

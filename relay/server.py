@@ -16,7 +16,7 @@ from . import schema, upkeep
 from .app import build
 from .connection import Connections
 from .database import Database
-from .errors import DatabaseUnavailable
+from .errors import DatabaseUnavailable, RelayError
 from .hub import Hub
 from .listener import Listener
 from .logs import fields
@@ -39,8 +39,13 @@ class Server(uvicorn.Server):
         self._relay = relay
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the port, then say so."""
-        await super().startup(sockets)
+        """Open the port, then say so. Raises RelayError when it cannot be opened."""
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            raise RelayError(
+                f"port {self.config.port} of {self.config.host} cannot be opened, the log says why; set PORT or HOST"
+            ) from None
         if self.started:
             self._relay.on_started(self.servers[0].sockets[0].getsockname()[1])
 
@@ -96,9 +101,11 @@ class Relay:
             await self._server.serve()
         finally:
             parts.cancel()
-            with suppress(asyncio.CancelledError):
-                await parts
-            await self.database.close()
+            try:
+                with suppress(asyncio.CancelledError):
+                    await parts
+            finally:
+                await self.database.close()
 
     def stop(self) -> None:
         """Drain and end, as after SIGTERM."""
@@ -125,17 +132,23 @@ class Relay:
                 return
 
     async def drain(self) -> None:
-        """Finish what was begun and close the terminals, within `drain_seconds`."""
+        """Finish what was begun and close the terminals, each within half of `drain_seconds`."""
         self.connections.draining = True
+        half = self.settings.drain_seconds / 2
+        # The terminals first: what they sent before they heard of it is still taken.
         try:
-            async with asyncio.timeout(self.settings.drain_seconds):
-                await self.writer.drain()
+            async with asyncio.timeout(half):
                 await self.connections.drain()
         except TimeoutError:
             log.warning(
-                "the drain took too long",
-                extra=fields(mutations=self.writer.pending, terminals=len(self.connections.open)),
+                "terminals are cut off: the drain took too long", extra=fields(terminals=len(self.connections.open))
             )
+        try:
+            async with asyncio.timeout(half):
+                await self.writer.drain()
+        except TimeoutError:
+            log.warning("mutations are refused: the drain took too long", extra=fields(mutations=self.writer.pending))
+            self.writer.give_up()
 
 
 def serve(settings: Settings, on_started: Callable[[int], None] = lambda _port: None) -> None:
@@ -143,12 +156,14 @@ def serve(settings: Settings, on_started: Callable[[int], None] = lambda _port: 
 
     Raises what ended a part: SchemaError, or a fault of ours.
     """
-    # uvicorn raises the signal again when it has ended; here that means nothing, and the exit status is 0.
+    relay = Relay(settings, on_started)
+    # For a signal before uvicorn has its own handlers; and it raises the signal again when it has ended, which then
+    # means nothing, and the exit status is 0.
     for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, lambda _number, _frame: None)
+        signal.signal(one, lambda _number, _frame: relay.stop())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(Relay(settings, on_started).run())
+            runner.run(relay.run())
         except BaseExceptionGroup as group:
             # The first cause says it; the rest are the other parts being stopped.
             raise _first(group) from group

@@ -125,6 +125,11 @@ class Session:
         return self.state is not State.CLOSED and (bool(self._outbox) or not self.wire.writable)
 
     @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait here or on the wire for the terminal to read."""
+        return self._outbox_bytes + self.wire.buffered
+
+    @property
     def clogged(self) -> bool:
         """Whether so many answers wait that no more of its messages should be read."""
         return self._outbox_bytes > OUTBOX_BYTES and not self.wire.closed

@@ -19,13 +19,16 @@ from .errors import Refusal
 
 MAX_DEPTH = 64
 MAX_NUMBER_LENGTH = 400
-MAX_EXPONENT = 308  # of a double, which is what a browser reads a number into
+SAFE_DIGITS = 308  # a browser reads a number into a double
+MAX_EXPONENT = 40  # jsonb writes 1e300 out in full: 5 bytes that came in would go out as 301 to everybody
 MAX_PATH_LENGTH = 200  # the sender chooses the keys, and the path is sent back
 
 _TOO_DEEP = f"objects and arrays may be nested {MAX_DEPTH} levels deep, not deeper"
 _SUSPECT_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+# A string without an end is one token too: looked for anew at each of its quotes, it would cost time by the square.
 _TOKEN = re.compile(
-    r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]|NaN|-?Infinity|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?'
+    r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]|NaN|-?Infinity|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?',
+    re.DOTALL,
 )
 
 
@@ -66,7 +69,7 @@ def _constant(name: str) -> NoReturn:
 
 
 def _int(literal: str) -> int:
-    if len(literal) > MAX_EXPONENT:
+    if len(literal) > SAFE_DIGITS:
         _float(literal)
     return int(literal)
 
@@ -78,7 +81,7 @@ def _float(literal: str) -> float:
     value = float(literal)
     exponent = literal.lower().partition("e")[2]
     if math.isinf(value) or (exponent and abs(int(exponent)) > MAX_EXPONENT):
-        raise _fault(f"a number's decimal exponent must be within ±{MAX_EXPONENT}")
+        raise _fault(f"a number must fit a double, and its exponent be within ±{MAX_EXPONENT}")
     return value
 
 

@@ -8,23 +8,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from . import protocol
-from .database import Database, State
-from .errors import DatabaseUnavailable
-from .frames import encode
-from .hub import Change, Frames, Hub, Room, Window
+from .database import Database
+from .errors import DatabaseUnavailable, UnknownRestaurant
+from .hub import Change, Hub, Room, Window
 from .listener import READ_BYTES, READ_ROWS, encoded
 from .logs import fields
 from .session import Session, Sync
 from .session import State as SessionState
 from .settings import Settings
+from .snapshots import Snapshot, Snapshots
 
 log = logging.getLogger("relay.syncer")
 
 FRESH_SECONDS = 1.0  # a snapshot this old still serves a first sync, followed by the changes since
+TURN_SECONDS = 10.0  # to wait among the restaurants that want to be read
+MARGIN = READ_ROWS // 2  # changes read beyond the oldest that is missed, for the terminal that comes next
+POLICY, FAULT = 1008, 1011  # close codes (RFC 6455, section 7.4.1)
 
 
 def now_ms() -> int:
@@ -32,47 +36,9 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Snapshot:
-    """A state as the frames of a SYNC_RESPONSE, encoded once for each reason."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.epoch, self.revision = state.epoch, state.revision
-        self.read_at = time.monotonic()
-        self._frames: dict[str, Frames] = {}
-
-    @property
-    def size(self) -> int:
-        """Characters held, about."""
-        state = self.state
-        texts = (state.tables, state.menu_items, state.categories, state.settings, state.orders)
-        return sum(map(len, texts)) * (1 + len(self._frames))
-
-    def frames(self, reason: str, ref: str | None) -> Frames:
-        """The SYNC_RESPONSE that carries it."""
-        if ref is not None:
-            return self._encode(reason, ref)
-        if reason not in self._frames:
-            self._frames[reason] = self._encode(reason, None)
-        return self._frames[reason]
-
-    def text(self) -> str:
-        """Its data as GET /api/sync returns it."""
-        return f'{{{self._members()},"mode":"snapshot","epoch":"{self.epoch}","revision":{self.revision}}}'
-
-    def _members(self) -> str:
-        state = self.state
-        return protocol.state(
-            tables=state.tables,
-            menu_items=state.menu_items,
-            categories=state.categories,
-            settings=state.settings,
-            order_history=state.orders,
-        )
-
-    def _encode(self, reason: str, ref: str | None) -> Frames:
-        text = protocol.snapshot(self._members(), reason, self.epoch, self.revision, ref=ref, now_ms=now_ms())
-        return encode(text)
+@dataclass(frozen=True, slots=True)
+class Resync(Sync):
+    """A Sync that the terminal did not ask for."""
 
 
 class Syncer:
@@ -83,9 +49,12 @@ class Syncer:
         self._hub = hub
         self._settings = settings
         self._ring = ring
-        self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
-        self._owed: dict[Session, Sync | None] = {}  # None: only to go live
+        self._snapshots = Snapshots(settings.snapshot_cache_bytes)
+        self._syncs: dict[Session, Sync] = {}  # under way; the newest, where one came before another was answered
+        self._owed: dict[Session, Sync | None] = {}  # when the database is back; None: only to go live
         self._tasks: set[asyncio.Task[None]] = set()
+        # A thousand restaurants that come back wait here, and not in the pool before whoever enters.
+        self._turns = asyncio.Semaphore(max(1, settings.pool - 2))
         hub.resync = self._resync
 
     async def join(self, session: Session) -> None:
@@ -100,36 +69,34 @@ class Syncer:
             self._owed.setdefault(session, None)
             raise
         if session.state is SessionState.NEW:
-            self._hub.go_live(session, room.head)
+            self._hub.go_live(room, session, room.head)
 
     async def answer(self, session: Session, sync: Sync) -> None:
         """Send a session what it lacks, and let it go live.
 
         Raises DatabaseUnavailable; the session is then held, and synced when the database is back.
         """
+        if session.state is SessionState.CLOSED:
+            return
         session.state = SessionState.HELD
+        self._syncs[session] = sync
         try:
             await self._answer(session, self._hub.rooms[session.restaurant_id], sync)
         except DatabaseUnavailable:
-            self._owed[session] = sync
+            if self._waits(session, sync):
+                self._owed[session] = sync
             raise
+        finally:
+            if self._syncs.get(session) is sync:
+                del self._syncs[session]
 
     async def snapshot(self, room: Room, least: int = 0) -> Snapshot:
         """The restaurant's state at `least` or later, at most FRESH_SECONDS old or at the head."""
         await self._position(room)
-        async with room.reading:
+        async with self._reading(room):
             found = self._snapshots.get(room.restaurant_id)
             if found is None or not self._serves(found, room, least):
-                state = await self._database.snapshot(room.restaurant_id, self._settings.snapshot_orders)
-                if state.epoch != room.epoch:
-                    self._hub.position(room, state.epoch, state.revision, room.messages)
-                    self._ring(room.restaurant_id)
-                found = self._snapshots[room.restaurant_id] = Snapshot(state)
-                log.debug(
-                    "snapshot read", extra=fields(restaurant=room.slug, revision=found.revision, bytes=found.size)
-                )
-            self._snapshots.move_to_end(room.restaurant_id)
-            self._forget()
+                found = await self._read(room)
             return found
 
     def pay(self) -> None:
@@ -144,34 +111,58 @@ class Syncer:
 
     # One session
 
+    def _waits(self, session: Session, sync: Sync) -> bool:
+        # A second answer, later, would move the terminal back to where the first one began.
+        return session.state is SessionState.HELD and self._syncs.get(session) is sync
+
     async def _answer(self, session: Session, room: Room, sync: Sync) -> None:
         await self._position(room)
-        reason, least = "first-sync", session.seen if session.epoch == room.epoch else 0
+        reason = "first-sync"
         if sync.epoch is not None and sync.revision is not None:
             reason = await self._reach(room, sync.epoch, sync.revision)
-            if not reason:
-                # From here to live nothing is awaited: the last row sent and the first live one meet.
+        if not self._waits(session, sync):
+            return
+        if not reason:
+            assert sync.revision is not None
+            # From here to live nothing is awaited: the last row sent and the first live one meet.
+            if not isinstance(sync, Resync):
                 head = max(room.head, sync.revision)
                 session.reply(protocol.sync_changes(room.epoch, sync.revision, head, ref=sync.ref, now_ms=now_ms()))
-                self._hub.go_live(session, sync.revision)
-                return
-            least = max(least, sync.revision) if reason == "too-old" else least
-        snapshot = await self.snapshot(room, least)
-        if session.state is not SessionState.CLOSED:
+            self._hub.go_live(room, session, sync.revision)
+            return
+        if reason == "ahead":
+            session.seen = 0  # what it knows of is not in this history
+        snapshot = await self.snapshot(room, session.seen)
+        if snapshot.revision < session.seen:
+            snapshot = await self.snapshot(room, session.seen)  # an ACK came while it was read
+        if self._waits(session, sync):
+            if sync.epoch not in (None, snapshot.epoch):
+                reason = "epoch-changed"
             session.push(snapshot.frames(reason, sync.ref))
-            self._hub.go_live(session, snapshot.revision)
+            self._hub.go_live(room, session, snapshot.revision)
 
     async def _reach(self, room: Room, epoch: str, revision: int) -> str:
         """Make the window reach back to a cursor; the reason for a snapshot where it cannot."""
         if epoch == room.epoch and revision > room.head:
-            heads = await self._database.read_heads([room.restaurant_id])
-            if heads.epoch == epoch and revision > heads.by_restaurant.get(room.restaurant_id, (0, 0))[0]:
+            if not await self._holds(room, revision):
                 return "ahead"
             # The room is only a moment behind; what the terminal has already is not sent again.
             self._ring(room.restaurant_id)
         if epoch != room.epoch:
             return "epoch-changed"
         return "" if await self._backfill(room, revision) else "too-old"
+
+    async def _holds(self, room: Room, revision: int) -> bool:
+        """Whether the database holds a revision that the room has not taken yet; looked up for all who ask together."""
+        asked = time.monotonic()
+        async with self._reading(room):
+            if room.looked[0] < asked:
+                began = time.monotonic()
+                async with self._turn():
+                    heads = await self._database.read_heads([room.restaurant_id])
+                room.looked = began, heads.epoch, heads.by_restaurant.get(room.restaurant_id, (0, 0))[0]
+            _, epoch, head = room.looked
+            return epoch == room.epoch and revision <= head
 
     async def _backfill(self, room: Room, revision: int) -> bool:
         """Read what the window lacks after a revision, for all who wait together; whether the window has it now."""
@@ -181,29 +172,44 @@ class Syncer:
             return True
         if room.head - revision > self._settings.window_changes:
             return False
-        room.oldest_wanted = min(revision, room.oldest_wanted or revision)
-        async with room.reading:
-            oldest, room.oldest_wanted = room.oldest_wanted, None
-            if oldest is not None and oldest < window.base:
-                missing = await self._missing(room, window, oldest)
-                # The window may have moved on meanwhile, and what it held at its old end be gone.
-                window.prepend([change for change in missing if change.revision <= window.base])
+        room.wanted.append(revision)
+        async with self._reading(room):
+            wanted, room.wanted = room.wanted, []
+            while room.window is window and window.out_of_reach < revision < window.base:
+                oldest = min(one for one in (revision, *wanted) if one > window.out_of_reach)
+                await self._fill(room, window, oldest)
+                if oldest < window.base:
+                    window.out_of_reach = max(oldest, window.out_of_reach)
             return room.window is window and revision >= window.base
 
-    async def _missing(self, room: Room, window: Window, cursor: int) -> list[Change]:
-        """The changes from a cursor to where the window begins; none where the log does not hold all of them."""
+    async def _fill(self, room: Room, window: Window, cursor: int) -> None:
+        """Read the changes from a cursor, and some before it, to where the window begins, and put in what fits."""
         found: list[Change] = []
-        size = 0
-        while cursor < window.base and size <= self._settings.window_bytes:
-            epoch, read = await self._database.read_changes(
-                {room.restaurant_id: cursor}, rows=READ_ROWS, size=READ_BYTES
-            )
-            changes = read.get(room.restaurant_id)
-            if epoch != room.epoch or changes is None or not changes.rows or changes.rows[0].revision != cursor + 1:
-                return []
-            found += [encoded(row) for row in changes.rows]
-            cursor, size = found[-1].revision, sum(change.size for change in found)
-        return found if cursor >= window.base else []
+        start = max(0, cursor - MARGIN)
+        while start < window.base:
+            if sum(change.size for change in found if change.revision > cursor) > window.spare:
+                window.out_of_reach = start
+                return
+            async with self._turn():
+                epoch, read = await self._database.read_changes(
+                    {room.restaurant_id: start}, rows=READ_ROWS, size=READ_BYTES
+                )
+            rows = read[room.restaurant_id].rows if room.restaurant_id in read else ()
+            if epoch != room.epoch or not rows:
+                window.out_of_reach = window.base - 1
+                return
+            for row in rows:
+                if row.revision != start + 1:
+                    # The log is pruned up to here, or has a hole: what is older leads nowhere.
+                    found.clear()
+                    window.out_of_reach = row.revision - 2
+                found.append(encoded(row))
+                start = row.revision
+            if start < cursor:
+                found.clear()
+                start = cursor
+        # The window may have moved on meanwhile, and what it held at its old end be gone.
+        window.prepend([change for change in found if change.revision <= window.base])
 
     def _resync(self, session: Session) -> None:
         """A live session cannot be served from its window: it is behind it, or its history is over."""
@@ -212,7 +218,7 @@ class Syncer:
         log.info(
             "resyncing a terminal", extra=fields(restaurant=room.slug, client=session.client_id, cursor=session.cursor)
         )
-        self._start(session, Sync(session.epoch, session.cursor))
+        self._start(session, Resync(session.epoch, session.cursor))
 
     def _start(self, session: Session, sync: Sync | None) -> None:
         task = asyncio.create_task(self._pay(session, sync), name="resync")
@@ -220,11 +226,18 @@ class Syncer:
         task.add_done_callback(self._ended)
 
     async def _pay(self, session: Session, sync: Sync | None) -> None:
-        if session.state is not SessionState.CLOSED:
-            try:
-                await (self.answer(session, sync) if sync else self.join(session))
-            except DatabaseUnavailable:
-                log.info("a terminal waits for the database to be synced", extra=fields(client=session.client_id))
+        try:
+            if sync is None:
+                await self.join(session)
+            # Meanwhile the terminal may have asked itself.
+            elif session.state is SessionState.HELD and session not in self._syncs:
+                await self.answer(session, sync)
+        except DatabaseUnavailable:
+            log.info("a terminal waits for the database to be synced", extra=fields(client=session.client_id))
+        except Exception as error:
+            # Held for ever it would look connected, and show what is not so any more.
+            session.close(POLICY if isinstance(error, UnknownRestaurant) else FAULT)
+            raise
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -233,15 +246,57 @@ class Syncer:
 
     # One restaurant
 
+    @asynccontextmanager
+    async def _reading(self, room: Room) -> AsyncIterator[None]:
+        """The room's turn to be read. Whoever waited while a read failed fails too: time limits would add up."""
+        asked = time.monotonic()
+        async with room.reading:
+            if room.failed_at > asked:
+                raise DatabaseUnavailable("it could not be read a moment ago")
+            try:
+                yield
+            except DatabaseUnavailable:
+                room.failed_at = time.monotonic()
+                raise
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """The restaurant's turn at the database."""
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise DatabaseUnavailable("too many restaurants want to be read") from error
+        try:
+            yield
+        finally:
+            self._turns.release()
+
     async def _position(self, room: Room) -> None:
         if room.window is None:
-            async with room.reading:
+            async with self._reading(room):
                 if room.window is None:
-                    heads = await self._database.read_heads([room.restaurant_id])
+                    async with self._turn():
+                        heads = await self._database.read_heads([room.restaurant_id])
                     head, messages = heads.by_restaurant.get(room.restaurant_id, (0, 0))
                     self._hub.position(room, heads.epoch, head, messages)
                     # A doorbell that rang meanwhile found no window to compare with.
                     self._ring(room.restaurant_id)
+
+    async def _read(self, room: Room) -> Snapshot:
+        window = None
+        while window is not room.window:
+            # Where the room began anew meanwhile, what was read may be of the time before.
+            window = room.window
+            async with self._turn():
+                state = await self._database.snapshot(room.restaurant_id, self._settings.snapshot_orders)
+        if state.epoch != room.epoch:
+            self._hub.position(room, state.epoch, state.revision, room.messages)
+            self._ring(room.restaurant_id)
+        found = Snapshot(state)
+        log.debug("snapshot read", extra=fields(restaurant=room.slug, revision=found.revision, bytes=found.size))
+        self._snapshots.keep(room.restaurant_id, found)
+        return found
 
     def _serves(self, snapshot: Snapshot, room: Room, least: int) -> bool:
         # What follows it must be in the window, and nobody is moved back.
@@ -251,10 +306,3 @@ class Syncer:
             and snapshot.revision >= max(least, room.window.base)
             and (snapshot.revision >= room.head or time.monotonic() - snapshot.read_at < FRESH_SECONDS)
         )
-
-    def _forget(self) -> None:
-        while (
-            len(self._snapshots) > 1
-            and sum(s.size for s in self._snapshots.values()) > self._settings.snapshot_cache_bytes
-        ):
-            self._snapshots.popitem(last=False)

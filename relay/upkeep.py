@@ -27,5 +27,8 @@ async def run(database: Database, settings: Settings) -> None:
                 gone = await database.prune(settings.keep_days, settings.keep_log_days, ROWS)
         except DatabaseUnavailable:
             continue
+        except Exception:
+            log.exception("nothing could be pruned")  # no terminal waits for it
+            continue
         if any(gone.values()):
             log.debug("pruned", extra=fields(**gone))

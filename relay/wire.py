@@ -1,29 +1,28 @@
-"""Writes ready frames to one terminal's socket.
+"""Writes ready frames to one terminal's socket: the uvicorn protocol class that can.
 
-A session writes them to a `Wire`: under uvicorn that is a `SocketWire`, which puts them on the transport as they are,
-and which `RelayProtocol` offers to the application as `scope["extensions"]["relay.wire"]`; on another ASGI server it is
-an `AsgiWire`, which sends texts. `wire_of` chooses.
+A session writes to a `Wire`. Under uvicorn that is a `SocketWire`, which puts frames on the transport as they are, and
+which `RelayProtocol` offers to the application as `scope["extensions"]["relay.wire"]`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from asyncio.transports import BaseTransport
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 from websockets.protocol import State
 
-from .frames import decode
-
 EXTENSION = "relay.wire"
 BUFFER_HIGH = 64 * 1024  # more than this not taken by the kernel, and a wire is not writable …
 BUFFER_LOW = 16 * 1024  # … until it is no more than this
-ASGI_BUFFER_BYTES = 256 * 1024  # the same for a wire that cannot see the socket; writable again at a quarter
+UNSENT_BYTES = 128 * 1024  # in the kernel: without a limit it takes 4 MB for a peer that does not read
 CLOSE_SECONDS = 5.0  # from a close to the abort of a peer that does not answer or does not read
 PARSE_BYTES = 4096  # read from the socket at once: 256 KB, which may hold 43,000 empty messages
 FRAGMENTS = 1024  # of one incoming message, kept apart before they are joined
@@ -45,7 +44,10 @@ class Wire(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether either side has begun to close; what is written then goes nowhere."""
+        """Whether either side has begun to close; what is written then goes nowhere.
+
+        Messages that came before the peer's close may still wait in `receive`: read until `websocket.disconnect`.
+        """
 
     @property
     def buffered(self) -> int:
@@ -120,106 +122,6 @@ class SocketWire:
         self.close(CloseCode.NORMAL_CLOSURE)
 
 
-class AsgiWire:
-    """The wire on an ASGI server that is not ours: a task of its own sends whole messages.
-
-    Made inside the endpoint after `websocket.accept`. The endpoint reads with `receive`, which also ends when the
-    wire does, and awaits `stop` when it leaves.
-    """
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self.on_writable: Callable[[], None] | None = None
-        self.closed = False
-        self.buffered = 0
-        self._full = False
-        self._receive = receive
-        self._parts: list[bytes] = []
-        self._outbox: asyncio.Queue[tuple[int, Message]] = asyncio.Queue()
-        self._deadline: asyncio.TimerHandle | None = None
-        self._task = asyncio.create_task(self._deliver(send), name="asgi-wire")
-
-    @property
-    def writable(self) -> bool:
-        """False once closed, and from ASGI_BUFFER_BYTES waiting until a quarter of it is left."""
-        return not (self.closed or self._full)
-
-    def write(self, data: bytes) -> None:
-        """Queue the messages that these frames complete; see Wire."""
-        if self.closed:
-            return
-        for last, payload in decode(data):
-            self._parts.append(payload)
-            if last:
-                message = b"".join(self._parts)
-                self._parts.clear()
-                self._outbox.put_nowait((len(message), {"type": "websocket.send", "text": message.decode()}))
-                self.buffered += len(message)
-        self._full = self._full or self.buffered > ASGI_BUFFER_BYTES
-
-    def close(self, code: int, reason: str = "") -> None:
-        """Send a close after what was written; see Wire."""
-        if self.closed:
-            return
-        self.closed = True
-        self._outbox.put_nowait((0, {"type": "websocket.close", "code": code, "reason": reason}))
-        self._deadline = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abort)
-
-    def abort(self) -> None:
-        """Send nothing more and end `receive`; the socket is the server's, which closes it when the endpoint ends."""
-        self.closed = True
-        self._task.cancel()
-
-    async def receive(self) -> Message:
-        """What the server received; a disconnect as soon as nothing can be sent any more."""
-        reading = asyncio.ensure_future(self._receive())
-        try:
-            await asyncio.wait({reading, self._task}, return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                return {"type": "websocket.disconnect", "code": CloseCode.ABNORMAL_CLOSURE}
-            message = reading.result()
-        finally:
-            reading.cancel()
-        if message["type"] == "websocket.disconnect":
-            self.abort()
-        return message
-
-    async def stop(self) -> None:
-        """Say goodbye (1000) unless closed, and wait until it is sent or CLOSE_SECONDS are over.
-
-        Raises what the server's `send` raised, unless it was the peer's leaving (OSError in ASGI 2.4).
-        """
-        self.close(CloseCode.NORMAL_CLOSURE)
-        await asyncio.wait({self._task})
-        if self._deadline is not None:
-            self._deadline.cancel()
-        if not self._task.cancelled():
-            self._task.result()
-
-    async def _deliver(self, send: Send) -> None:
-        try:
-            while not (self.closed and self._outbox.empty()):
-                size, message = await self._outbox.get()
-                await send(message)
-                self.buffered -= size
-                if self._full and self.buffered <= ASGI_BUFFER_BYTES // 4:
-                    self._full = False
-                    if self.on_writable is not None and self.writable:
-                        self.on_writable()
-        except OSError:
-            pass  # the peer is gone; `receive` says so
-        finally:
-            self.closed = True
-
-
-def wire_of(scope: Scope, receive: Receive, send: Send) -> SocketWire | AsgiWire:
-    """The wire of an accepted WebSocket. The endpoint reads from its `receive` and awaits its `stop` at the end."""
-    wire = scope.get("extensions", {}).get(EXTENSION)
-    if not isinstance(wire, SocketWire):
-        return AsgiWire(receive, send)
-    wire.receive = receive
-    return wire
-
-
 class _Transport:
     """The transport as uvicorn sees it, with two of its promises kept."""
 
@@ -255,7 +157,6 @@ class RelayProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.logger = self.conn.logger = LOGGER
-        self.conn.debug = False
         self.close_timeout = CLOSE_SECONDS
         self._unparsed = b""
 
@@ -264,13 +165,18 @@ class RelayProtocol(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self.wire = SocketWire(self, self.transport)
         self.transport.set_write_buffer_limits(high=BUFFER_HIGH, low=BUFFER_LOW)
+        with suppress(OSError):  # not for a Unix socket
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self.transport = cast(asyncio.Transport, _Transport(self, self.transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of what the connection held."""
+        # What was read before the end was sent in good faith: the application hears it, and then of the end.
+        unparsed, self._unparsed = self._unparsed, b""
+        if unparsed:
+            self._parse(unparsed)
         super().connection_lost(exc)
         self.wire.on_writable = None  # it leads back to the wire: the cycle would wait for the collector
-        self._unparsed = b""
 
     def resume_writing(self) -> None:
         """Tell uvicorn and the session that the buffer has drained."""
@@ -306,7 +212,7 @@ class RelayProtocol(WebSocketsSansIOProtocol):
         self._unparsed = bytes(unparsed)
 
     def _parse(self, data: bytes) -> None:
-        if self.conn.parser_exc is not None or self.transport.is_closing():
+        if self.conn.parser_exc is not None:  # said already; the rest goes by unread
             return
         self.conn.receive_data(data)
         self.handle_events()  # also before an illegal frame: uvicorn would drop the messages that came with it
@@ -348,9 +254,11 @@ class RelayProtocol(WebSocketsSansIOProtocol):
 
     def begin_close(self, code: int, reason: str) -> None:
         """Do what `websocket.close` does, at once: uvicorn's waits for the buffer to drain before it begins."""
+        self.stop_keepalive()
         self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
-        self._await_close(code, reason)
+        # What the peer sent before it heard of this is still received: no `close_sent`, which makes uvicorn drop it.
+        self.abort_later()
 
     def handle_parser_exception(self) -> None:
         """Say why, and read on until the peer has heard it.
@@ -389,7 +297,9 @@ class RelayProtocol(WebSocketsSansIOProtocol):
 
     def shutdown(self) -> None:
         """Close because the server ends; a close frame after the peer's would raise and end the server's round."""
-        if not self.transport.is_closing():
+        if self.conn.state > State.OPEN:
+            self.transport.close()
+        elif not self.transport.is_closing():
             super().shutdown()
 
     def send_500_response(self) -> None:

@@ -13,7 +13,9 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from .database import Answer, Database, LockedOut
 from .errors import DatabaseUnavailable, Refusal
@@ -24,13 +26,16 @@ from .settings import Settings
 log = logging.getLogger("relay.writer")
 
 RESTAURANTS = 48  # in one batch; each costs a subtransaction, and 64 are what PostgreSQL keeps in memory
+BATCH_CHARACTERS = 1024 * 1024  # of bodies in one batch, so that photographs do not make the others wait
+BATCH_BYTES = 4 * 1024 * 1024  # of bodies in one transaction; photos take the database 25 ms a MiB
+PENDING_BYTES = 256 * 1024 * 1024  # of bodies that wait
 LANE_BATCH = 32
 LANE_FIRST_DELAY, LANE_LAST_DELAY = 0.02, 0.4  # seconds between attempts at a locked restaurant
-UNKNOWN_SECONDS = 15.0  # to find out what became of a batch whose connection broke
+UNKNOWN_SECONDS = 15.0  # to find out what became of a batch whose connection broke, where all of it can be repeated
 AWAY_DELAY = 0.2  # seconds before the next attempt at a database that is away
-# A mutation without an id is not repeated by its terminal: it waits this long for a database that is away, or a locked
-# row, before it is given up.
-UNREPEATED_SECONDS = 20.0
+# A mutation without an id is not repeated by its terminal. It waits for a database that is away as long as that takes
+# (the queue has a bound, and then its terminal is not read from), and this long for a locked row.
+UNREPEATED_SECONDS = 120.0
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +45,7 @@ class Pending:
     mutation: Mutation
     answer: asyncio.Future[Answer]
     since: float = field(default_factory=time.monotonic)
+    held: bool = False  # by a lock, at its last attempt
 
     @property
     def terminal(self) -> tuple[int, str]:
@@ -63,10 +69,12 @@ class Writer:
         self._database = database
         self._settings = settings
         self._ring = ring
-        self._queue: deque[Pending] = deque()
+        self._queues: dict[int, deque[Pending]] = {}  # by restaurant; whose turn it is comes first
+        self._queued_count = 0
         self._lane: deque[Pending] = deque()
-        self._parked: set[int] = set()
-        self._busy = 0  # taken out of a queue and not answered yet
+        self._parked: set[int] = set()  # restaurants that are in the lane
+        self._taken: set[Pending] = set()  # out of a queue, and on their way
+        self._bytes = 0  # of the bodies of all of them
         self._queued = asyncio.Event()
         self._lane_queued = asyncio.Event()
         self._lane_size = LANE_BATCH
@@ -76,35 +84,52 @@ class Writer:
     @property
     def pending(self) -> int:
         """Mutations that wait for their answer."""
-        return len(self._queue) + len(self._lane) + self._busy
+        return self._queued_count + len(self._lane) + len(self._taken)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more can be taken now; while it drains, `submit` says so itself."""
+        return (self.pending >= self._settings.pending or self._bytes >= PENDING_BYTES) and not self._closing
 
     def submit(self, mutation: Mutation) -> asyncio.Future[Answer]:
         """Queue a mutation; the future brings its Answer (applied) or a Refusal. Raises Refusal when all is full."""
         if self._closing:
-            raise Refusal("UNAVAILABLE", "this relay is restarting; connect again and repeat")
-        if self.pending >= self._settings.pending:
+            raise _closing()
+        if self.full:
             raise Refusal("BUSY", "too many mutations are waiting; try again")
         pending = Pending(mutation, asyncio.get_running_loop().create_future())
+        self._bytes += len(mutation.body)
+        pending.answer.add_done_callback(partial(self._forget, len(mutation.body)))
         if mutation.restaurant_id in self._parked:
             self._lane.append(pending)
             self._lane_queued.set()
         else:
-            self._queue.append(pending)
-            self._queued.set()
+            self._enqueue(pending)
         return pending.answer
 
     async def drain(self) -> None:
         """Take no more, and return when everything is answered."""
         self._closing = True
-        if self.pending:
+        while self.pending:
             self._idle.clear()
             await self._idle.wait()
 
+    def give_up(self) -> None:
+        """Take no more, and refuse what waits: nobody is left without an answer."""
+        self._closing = True
+        self._refuse((*self._taken, *self._dequeue(self._queues), *self._lane), _closing())
+        self._lane.clear()
+        self._taken.clear()
+        self._idle.set()
+
     async def run(self) -> None:
         """Write until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._run_batches(), name="writer batches")
-            tasks.create_task(self._run_lane(), name="writer lane")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._run_batches(), name="writer batches")
+                tasks.create_task(self._run_lane(), name="writer lane")
+        finally:
+            self.give_up()
 
     # Batches
 
@@ -118,129 +143,197 @@ class Writer:
             await self._write(batch, isolate=False)
             self._done(batch)
 
+    def _enqueue(self, pending: Pending) -> None:
+        self._queues.setdefault(pending.mutation.restaurant_id, deque()).append(pending)
+        self._queued_count += 1
+        self._queued.set()
+
+    def _dequeue(self, restaurant_ids: Iterable[int]) -> list[Pending]:
+        """Everything queued of these restaurants, in order, out of their queues."""
+        found = [p for i in tuple(restaurant_ids) for p in self._queues.pop(i, ())]
+        self._queued_count -= len(found)
+        return found
+
     def _take_batch(self) -> list[Pending]:
+        """A share of each restaurant that waits, so that a burst in one does not delay the others."""
         batch: list[Pending] = []
-        restaurants: set[int] = set()
-        while self._queue and len(batch) < self._settings.batch:
-            restaurant_id = self._queue[0].mutation.restaurant_id
-            if restaurant_id not in restaurants and len(restaurants) == RESTAURANTS:
-                break
-            restaurants.add(restaurant_id)
-            batch.append(self._queue.popleft())
-        self._busy += len(batch)
+        characters = 0
+        turn = list(self._queues)[:RESTAURANTS]
+        share = max(1, self._settings.batch // max(1, len(turn)))
+        for restaurant_id in turn:
+            queue = self._queues.pop(restaurant_id)
+            for _ in range(min(share, len(queue))):
+                if batch and (characters > BATCH_CHARACTERS or len(batch) >= self._settings.batch):
+                    break
+                batch.append(queue.popleft())
+                characters += len(batch[-1].mutation.body)
+            if queue:
+                self._queues[restaurant_id] = queue  # behind the others
+        self._queued_count -= len(batch)
+        self._taken.update(batch)
         return batch
 
-    def _done(self, batch: list[Pending]) -> None:
-        self._busy -= len(batch)
+    def _done(self, batch: Iterable[Pending]) -> None:
+        self._taken.difference_update(batch)
         if not self.pending:
             self._idle.set()
+
+    def _forget(self, size: int, _answer: asyncio.Future[Answer]) -> None:
+        self._bytes -= size
 
     # The lane
 
     async def _run_lane(self) -> None:
-        delay = LANE_FIRST_DELAY
+        delay, rest_until = LANE_FIRST_DELAY, 0.0
         while True:
-            await self._lane_queued.wait()
-            batch = self._take_lane()
-            if not batch:
-                self._parked.clear()
-                self._lane_queued.clear()
-                continue
-            held = await self._write(batch, isolate=True)
+            batch = self._take_lane(rested=time.monotonic() >= rest_until)
+            if batch:
+                retried = batch[0].held
+                held = await self._write(batch, isolate=True)
+                if held and (retried or time.monotonic() >= rest_until):
+                    delay = min(delay * 2, LANE_LAST_DELAY)
+                    rest_until = time.monotonic() + delay * random.uniform(0.5, 1.0)  # noqa: S311 - keeps no secret
+                elif retried:
+                    delay, rest_until = LANE_FIRST_DELAY, 0.0
             self._done(batch)
             self._parked = {p.mutation.restaurant_id for p in self._lane}
-            delay = min(delay * 2, LANE_LAST_DELAY) if held else LANE_FIRST_DELAY
-            if held:
-                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, keeps no secret
+            if not batch:
+                self._lane_queued.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, rest_until - time.monotonic()) if self._lane else None):
+                        await self._lane_queued.wait()
 
-    def _take_lane(self) -> list[Pending]:
-        # One of each terminal at a time: whoever is held up must not be overtaken by its own next mutation.
-        batch: list[Pending] = []
-        rest: deque[Pending] = deque()
-        terminals: set[tuple[int, str]] = set()
+    def _take_lane(self, *, rested: bool) -> list[Pending]:
+        """What to try next: what a lock held up before, if the lane has `rested` since, or else what is new in it.
+
+        Of one restaurant, for the next one must not wait for its locks; and one of each terminal at a time: whoever is
+        held up must not be overtaken by its own next mutation.
+        """
+        late = (p for p in self._lane if p.waited(self._settings.busy_seconds))
+        self._refuse(late, Refusal("BUSY", "another transaction holds this row; try again"))
+        firsts: dict[tuple[int, str], Pending] = {}
         for pending in self._lane:
-            if pending.waited(self._settings.busy_seconds) and pending.terminal not in terminals:
-                pending.refuse(Refusal("BUSY", "another transaction holds this row; try again"))
-            elif pending.terminal in terminals or len(batch) >= self._lane_size:
-                terminals.add(pending.terminal)
-                rest.append(pending)
-            else:
-                terminals.add(pending.terminal)
-                batch.append(pending)
-        self._lane = rest
-        self._busy += len(batch)
+            if not pending.answer.done():
+                firsts.setdefault(pending.terminal, pending)
+        held = [p for p in firsts.values() if p.held]
+        chosen = held if held and rested else [p for p in firsts.values() if not p.held]
+        batch = [p for p in chosen if p.mutation.restaurant_id == chosen[0].mutation.restaurant_id][: self._lane_size]
+        self._taken.update(batch)
+        self._lane = deque(p for p in self._lane if p not in self._taken and not p.answer.done())
         return batch
 
-    def _park(self, held: Sequence[Pending], *, first: bool) -> None:
-        """Put what is held up into the lane, `first` or last; what is queued of its restaurants follows."""
+    def _park(self, held: Sequence[Pending]) -> None:
+        """Put what was held up in a batch into the lane; what is queued of its restaurants follows."""
         restaurants = {p.mutation.restaurant_id for p in held}
-        for restaurant_id in restaurants - self._parked:
+        for restaurant_id in restaurants:
             log.info("a restaurant is held up and goes its own way", extra=fields(restaurant=restaurant_id))
         self._parked |= restaurants
-        if first:
-            self._lane.extendleft(reversed(held))
-        else:
-            self._lane.extend(held)
-            self._lane.extend(p for p in self._queue if p.mutation.restaurant_id in restaurants)
-            self._queue = deque(p for p in self._queue if p.mutation.restaurant_id not in restaurants)
+        self._lane.extend((*held, *self._dequeue(restaurants)))
         self._lane_queued.set()
+
+    def _put_behind(self, held: Sequence[Pending]) -> None:
+        """Put what was held up in the lane behind the others, and behind it what its terminals sent later."""
+        terminals = {p.terminal for p in held}
+        later = [p for p in self._lane if p.terminal in terminals]
+        self._lane = deque(p for p in self._lane if p.terminal not in terminals)
+        self._lane.extend((*held, *later))
 
     # One transaction
 
     async def _write(self, batch: list[Pending], *, isolate: bool) -> bool:
         """Apply a batch and answer it; whether some of it was held up and waits in the lane."""
+        again = self._put_behind if isolate else self._park
         try:
-            answers = await self._apply([p.mutation for p in batch], isolate=isolate)
+            answers = await self._apply(batch, isolate=isolate)
         except LockedOut:
             # The sum of its waits was too long. Nobody can say for whom, so each restaurant is tried on its own.
-            self._lane_size = max(1, self._lane_size // 2) if isolate else self._lane_size
-            self._park(batch, first=isolate)
+            if isolate:
+                self._lane_size = max(1, self._lane_size // 2)
+            for pending in batch:
+                pending.held = isolate
+            again(batch)
             return True
         except DatabaseUnavailable as error:
-            await self._put_off(batch, isolate=isolate, sent=error.sent)
+            if error.sent:  # and it cannot be known whether it was committed: done again, it might be done twice
+                self._refuse(batch, _away())
+            else:
+                await self._put_off(batch, isolate=isolate)
             return False
-        except Exception:
-            log.exception("a batch failed", extra=fields(mutations=len(batch)))
-            self._refuse(batch, Refusal("INTERNAL", "the mutation failed; the relay's log says why"))
+        except Exception as error:
+            if len(batch) == 1:
+                log.exception("a mutation failed", extra=fields(type=batch[0].mutation.type))
+                self._refuse(batch, Refusal("INTERNAL", "the mutation failed; the relay's log says why"))
+                return False
+            # Whose fault it is shows in smaller and smaller parts.
+            log.warning("a batch failed", extra=fields(mutations=len(batch), error=type(error).__name__))
+            self._lane_size = max(1, len(batch) // 2) if isolate else self._lane_size
+            again(batch)
             return False
-        self._lane_size = LANE_BATCH
-        held = [p for p, a in zip(batch, answers, strict=True) if a.code in ("LOCKED", "APART")]
+        if isolate:
+            self._lane_size = min(LANE_BATCH, self._lane_size * 2)
         for pending, answer in zip(batch, answers, strict=True):
             self._settle(pending, answer)
+            pending.held = isolate and answer.code == "LOCKED"
         for restaurant_id in {p.mutation.restaurant_id for p in batch}:
             self._ring(restaurant_id)
-        if held:
-            self._park(held, first=isolate)
-        return any(answer.code == "LOCKED" for answer in answers)
+        if left := [p for p in batch if not p.answer.done()]:
+            again(left)
+        return any(p.held for p in batch)
 
-    async def _apply(self, mutations: list[Mutation], *, isolate: bool) -> list[Answer]:
+    async def _apply(self, batch: list[Pending], *, isolate: bool) -> list[Answer]:
         """Apply once, whatever happens to the connection: the batch's id tells whether it was committed."""
         batch_id = uuid.uuid4()
+        mutations = [p.mutation for p in batch]
         started = time.monotonic()
         sent = False
         while True:
             try:
                 answers = await self._database.apply(batch_id, mutations, isolate=isolate)
             except DatabaseUnavailable as error:
+                if not error.sent:
+                    self._say_away(batch)
+                if error.sent and not sent:
+                    log.warning(
+                        "the connection broke in a batch; asking what became of it",
+                        extra=fields(mutations=len(mutations), error=error),
+                    )
                 sent = sent or error.sent
-                if not sent or time.monotonic() - started > UNKNOWN_SECONDS:
-                    raise DatabaseUnavailable(str(error), sent=sent) from error
-                log.warning(
-                    "the connection broke in a batch; asking what became of it", extra=fields(mutations=len(mutations))
-                )
-                await asyncio.sleep(AWAY_DELAY)
+                if not sent:
+                    raise
+            except LockedOut:
+                # The attempt whose connection broke may still be under way. Under a new id it would be done twice.
+                if not sent:
+                    raise
+                isolate = True
             else:
                 log.debug(
                     "committed",
                     extra=fields(mutations=len(mutations), milliseconds=round((time.monotonic() - started) * 1000, 1)),
                 )
                 return answers
+            if time.monotonic() - started > UNKNOWN_SECONDS and all(p.mutation.id for p in batch):
+                raise DatabaseUnavailable("it cannot be known whether a batch was committed")
+            await asyncio.sleep(AWAY_DELAY)
 
-    async def _put_off(self, batch: list[Pending], *, isolate: bool, sent: bool) -> None:
-        """The database is away: say so to those who repeat, keep for a while what nobody would repeat."""
-        kept = [p for p in batch if not (sent or p.mutation.id or p.waited(0))]
-        self._refuse((p for p in batch if p not in kept), Refusal("UNAVAILABLE", "the database is away; try again"))
-        (self._lane if isolate else self._queue).extendleft(reversed(kept))
+    def _say_away(self, batch: Sequence[Pending]) -> None:
+        """The database is away: who repeats is told so at once, those that wait behind the batch too."""
+        queued = self._dequeue(self._queues)
+        self._refuse((p for p in (*batch, *queued, *self._lane) if p.mutation.id), _away())
+        for pending in queued:
+            if not pending.answer.done():
+                self._enqueue(pending)
+        self._lane = deque(p for p in self._lane if not p.answer.done())
+
+    async def _put_off(self, batch: list[Pending], *, isolate: bool) -> None:
+        """Nothing could be done: who repeats is told so, what nobody would repeat waits until it can be."""
+        kept = [p for p in batch if not p.mutation.id]
+        self._refuse((p for p in batch if p.mutation.id), _away())
+        if isolate:
+            self._lane.extendleft(reversed(kept))
+        else:
+            queued = self._dequeue({p.mutation.restaurant_id for p in kept})
+            for pending in (*kept, *queued):
+                self._enqueue(pending)
         if kept:
             await asyncio.sleep(AWAY_DELAY)
 
@@ -257,3 +350,11 @@ class Writer:
     def _refuse(batch: Iterable[Pending], refusal: Refusal) -> None:
         for pending in batch:
             pending.refuse(refusal)
+
+
+def _away() -> Refusal:
+    return Refusal("UNAVAILABLE", "the database is away; try again")
+
+
+def _closing() -> Refusal:
+    return Refusal("UNAVAILABLE", "this relay is restarting; connect again and repeat")

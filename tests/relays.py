@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import json
+import logging
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from relay.server import Relay
 from relay.settings import Settings
@@ -34,7 +41,14 @@ class Reachable:
 
     async def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], Any]:
         """GET a path: status, headers in lower case, and the body (parsed where it is JSON)."""
-        return await asyncio.to_thread(self._get, path, headers or {})
+        status, found, text = await self.ask("GET", path, headers)
+        return status, found, json.loads(text) if "json" in found.get("content-type", "") and text else text
+
+    async def ask(
+        self, method: str, path: str, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], str]:
+        """Send a request: status, headers in lower case, and the body as it stands."""
+        return await asyncio.to_thread(self._ask, method, path, headers or {})
 
     async def health(self) -> dict[str, Any]:
         body: dict[str, Any] = (await self.get("/health"))[2]
@@ -46,17 +60,21 @@ class Reachable:
         except OSError:
             return False
 
-    def _get(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], Any]:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+    @property
+    def refuses(self) -> bool:
+        """Whether nothing listens on its port."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) != 0
+
+    def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], str]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers, method=method)
         try:
             response = urllib.request.urlopen(request, timeout=10)
         except urllib.error.HTTPError as error:
             response = error
         with response:
-            body = response.read()
-            kind = response.headers.get("content-type", "")
-            parsed = json.loads(body) if "json" in kind and body else body.decode()
-            return response.status or 0, {k.lower(): v for k, v in response.headers.items()}, parsed
+            body = response.read().decode()
+            return response.status or 0, {k.lower(): v for k, v in response.headers.items()}, body
 
 
 class LocalRelay(Reachable):
@@ -90,17 +108,18 @@ async def local_relay(conninfo: str, *, wait_ready: bool = True, **settings: Any
 
 
 class RelayProcess(Reachable):
-    """`relay serve` as a process of its own."""
+    """`relay serve` as a process of its own, in a process group of its own."""
 
-    def __init__(self, conninfo: str, **environment: str) -> None:
+    def __init__(self, conninfo: str | None, *arguments: str, **environment: str) -> None:
         self.port = int(environment.pop("PORT", "") or free_port())
+        self._arguments = arguments
         self._environment = {
             "PATH": os.environ["PATH"],
-            "DATABASE_URL": conninfo,
+            **({"DATABASE_URL": conninfo} if conninfo else {}),
             "PORT": str(self.port),
             **environment,
         }
-        self._log = tempfile.NamedTemporaryFile(prefix="relay-log-", suffix=".txt")  # noqa: SIM115 - closed in stop
+        self._log = tempfile.NamedTemporaryFile(prefix="relay-log-", suffix=".txt")  # noqa: SIM115 - see close
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -113,13 +132,19 @@ class RelayProcess(Reachable):
             await until(self.ready, within=20.0, what="the relay process to be ready")
 
     def _spawn(self) -> None:
-        command = [sys.executable, "-m", "relay", "serve"]
+        command = [sys.executable, "-m", "relay", "serve", *self._arguments]
         with Path(self._log.name).open("ab") as log:
-            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, process_group=0)
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+
+    @property
+    def pid(self) -> int:
+        """Its process id, and its process group's."""
+        assert self.process is not None
+        return self.process.pid
 
     async def ended(self, within: float = 30.0) -> int:
         """Its exit status, when it has ended."""
@@ -127,6 +152,10 @@ class RelayProcess(Reachable):
         assert process is not None
         await until(lambda: process.poll() is not None, within=within, what="the end of the relay process")
         return process.returncode
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self._log.close()
 
     async def kill(self) -> None:
         self.send(signal.SIGKILL)
@@ -136,15 +165,40 @@ class RelayProcess(Reachable):
         if self.process is not None and self.process.poll() is None:
             self.send(signal.SIGCONT)
             self.send(signal.SIGTERM)
-            await self.ended()
+            try:
+                await self.ended()
+            finally:
+                self.process.kill()
 
 
 @asynccontextmanager
-async def relay_process(conninfo: str, *, wait_ready: bool = True, **environment: str) -> AsyncIterator[RelayProcess]:
+async def relay_process(
+    conninfo: str | None, *arguments: str, wait_ready: bool = True, **environment: str
+) -> AsyncIterator[RelayProcess]:
     """A relay process on a database; `environment` are settings. It is stopped at the end, whatever became of it."""
-    process = RelayProcess(conninfo, **environment)
+    process = RelayProcess(conninfo, *arguments, **environment)
     try:
         await process.start(wait_ready=wait_ready)
         yield process
     finally:
         await process.stop()
+        process.close()
+
+
+@asynccontextmanager
+async def clean_relay(conninfo: str, caplog: pytest.LogCaptureFixture, **settings: Any) -> AsyncIterator[LocalRelay]:
+    """A local relay of which, once its terminals have left, no session, no task and no error in the log may be left."""
+    async with local_relay(conninfo, **settings) as running:
+        at_rest = _task_names()
+        yield running
+        hub = running.relay.hub
+        await until(lambda: not running.relay.connections.open, what="the end of every connection")
+        assert not list(hub.sessions), "sessions are left in their rooms"
+        await until(lambda: _task_names() <= at_rest, what=f"no tasks but {at_rest}; last: {_task_names()}")
+    gc.collect()  # what nobody retrieved is logged now
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
+
+
+def _task_names() -> Counter[str]:
+    return Counter(re.sub(r"\d+", "N", task.get_name()) for task in asyncio.all_tasks())

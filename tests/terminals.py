@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import websockets
@@ -41,12 +42,13 @@ class Terminal:
         self._answers: dict[str, asyncio.Future[Row]] = {}
         self._socket: websockets.ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._resuming = False  # connected, and not synced yet: what it lacks is still to come, and no gap
 
     # Connection
 
     async def connect(self, *, hello: bool = True, sync: bool = True, **options: Any) -> Terminal:
         """Connect, introduce itself and sync from where it stands."""
-        self.close_code, self.close_reason = None, ""
+        self.close_code, self.close_reason, self._resuming = None, "", sync
         self._socket = await websockets.connect(self.url, max_size=None, compression=None, **options)
         self._reader = asyncio.create_task(self._read(self._socket))
         if hello:
@@ -82,7 +84,8 @@ class Terminal:
 
     # Speaking
 
-    async def send_text(self, text: str) -> None:
+    async def send_text(self, text: str | bytes) -> None:
+        """Send a text frame as it stands; bytes go as a binary frame."""
         assert self._socket is not None
         await self._socket.send(text)
 
@@ -143,6 +146,16 @@ class Terminal:
         message: Row = found[0]
         return message
 
+    async def change(self, revision: int, within: float = 5.0) -> Row:
+        """The first change with a revision among all it received, whether or not it syncs."""
+        found = await until(
+            lambda: [m for m in self.received if m.get("revision") == revision],
+            within=within,
+            what=f"the change with revision {revision} at {self.client_id}",
+        )
+        message: Row = found[0]
+        return message
+
     # Listening
 
     @property
@@ -156,19 +169,23 @@ class Terminal:
         except websockets.ConnectionClosedError:
             pass
         self.close_code, self.close_reason = socket.close_code, socket.close_reason or ""
+        self._fail_answers()
 
     def _hear(self, message: Row) -> None:
         self.received.append(message)
         if not isinstance(message.get("clientId"), str):
             self.faults.append(f"clientId is no string: {message}")
-        if message["type"] in ("ACK", "ERROR") and (answer := self._answers.pop(message.get("ref", ""), None)):
-            answer.set_result(message)
+        if message["type"] in ("ACK", "ERROR"):
+            answer = self._answers.pop(message.get("ref", ""), None)
+            if answer and not answer.done():  # done: nobody waits for it any more
+                answer.set_result(message)
         if message["type"] == "SYNC_RESPONSE":
             self._sync(message["data"])
         elif "revision" in message:
             self._change(message)
 
     def _sync(self, data: Row) -> None:
+        self._resuming = False
         if data["mode"] == "changes":
             return
         if data["epoch"] == self.epoch and data["revision"] < self.revision and data["reason"] != "ahead":
@@ -186,7 +203,8 @@ class Terminal:
         if self.epoch is None or revision <= self.revision:
             return
         if revision != self.revision + 1:
-            self.faults.append(f"a gap: {revision} after {self.revision}")
+            if not self._resuming:
+                self.faults.append(f"a gap: {revision} after {self.revision}")
             return
         self.revision = revision
         self.applied.append((self.epoch, revision, message))
@@ -215,7 +233,9 @@ class Terminal:
 
     def _fail_answers(self) -> None:
         for answer in self._answers.values():
-            answer.cancel()
+            if not answer.done():
+                answer.set_exception(websockets.ConnectionClosedError(None, None))
+                answer.exception()  # whoever waits for it is told; nobody must
         self._answers.clear()
 
     # Checking
@@ -230,6 +250,71 @@ class Terminal:
             "settings": self.settings,
             "orders": self.orders,
         }
+
+
+class Mutation(NamedTuple):
+    """What a terminal asks for, under the id it keeps however often it asks."""
+
+    id: str
+    type: str
+    data: Row
+
+
+class PatientTerminal(Terminal):
+    """A terminal that repeats what is not answered, by its id and to any relay, and keeps a queue while it is away."""
+
+    def __init__(self, url: str, client_id: str) -> None:
+        super().__init__(url, client_id)
+        self.away = False
+        self.queue: list[Mutation] = []
+        self.done: list[tuple[Mutation, Row]] = []  # each with its ACK's data
+        self._numbers = itertools.count(1)
+
+    async def do(self, type_: str, data: Row) -> Row:
+        """Have something done and return its ACK's data; while away, queue it and return nothing."""
+        mutation = Mutation(f"{self.client_id}-{next(self._numbers)}", type_, data)
+        if self.away:
+            self.queue.append(mutation)
+            return {}
+        return await self.deliver(mutation)
+
+    async def update(self, type_: str, action: str, row: object, **_: Any) -> Row:
+        return await self.do(type_, {"action": action, "data": row})
+
+    async def deliver(self, mutation: Mutation, within: float = 20.0) -> Row:
+        """Ask until it is acknowledged, and return the ACK's data; a refusal fails the test."""
+
+        async def ask_once() -> Row:
+            try:
+                answer = await self.ask(mutation.type, mutation.data, id=mutation.id)
+            except websockets.ConnectionClosed:
+                return {}
+            assert answer["type"] == "ACK" or answer["data"]["retryable"], (mutation, answer)
+            ack: Row = answer["data"] if answer["type"] == "ACK" else {}
+            return ack
+
+        ack = await until(ask_once, within, f"an ACK of {mutation.id}")
+        self.done.append((mutation, ack))
+        return ack
+
+    async def leave(self) -> None:
+        """Be cut off; from now on everything is queued."""
+        self.away = True
+        await self.cut()
+
+    async def come_back(self, url: str) -> None:
+        """Connect to any relay, resume from the cursor, and send what has gathered."""
+        await self.cut()
+        self.url = url
+        await self.connect()
+        while self.queue:
+            await self.deliver(self.queue.pop(0))
+        self.away = False
+
+    async def repeat_everything(self) -> None:
+        """Send once more what was acknowledged; each mutation gets its first answer."""
+        for mutation, ack in [*self.done]:
+            assert await self.deliver(mutation) == ack, mutation
 
 
 @asynccontextmanager
@@ -270,3 +355,11 @@ async def agree(conninfo: str, *found: Terminal, slug: str = "default", within: 
         assert one.faults == [], one.faults
         assert one.revision == revision
         assert one.state == state, f"{one.client_id} shows something else than the database"
+
+
+def acknowledged_in_database(conninfo: str, *found: PatientTerminal) -> None:
+    """What was acknowledged stands in the ledger, with the revision of its ACK."""
+    with psycopg.connect(conninfo) as connection:
+        ledger = connection.execute("select client_id, mutation_id, revision from pos.mutations").fetchall()
+    for one in found:
+        assert {(one.client_id, mutation.id, ack["revision"]) for mutation, ack in one.done} <= set(ledger)

@@ -134,13 +134,13 @@ def test_configuring_again_replaces_the_first(capsys: pytest.CaptureFixture[str]
 
 def test_libraries_speak_through_the_same_handler_and_only_when_it_matters(capsys: pytest.CaptureFixture[str]) -> None:
     configure("debug", "json")
-    for name in ("psycopg.pool", "asyncio", "websockets.client"):
+    for name in ("psycopg", "asyncio", "websockets.client"):
         logging.getLogger(name).info("chatter")
         logging.getLogger(name).warning("matters")
     assert not logging.getLogger("uvicorn.access").hasHandlers()
     found = [json.loads(line) for line in lines(capsys)]
     assert [(each["part"], each["message"]) for each in found] == [
-        ("psycopg.pool", "matters"),
+        ("psycopg", "matters"),
         ("asyncio", "matters"),
         ("websockets.client", "matters"),
     ]

@@ -295,20 +295,6 @@ def test_a_refused_type_is_not_sent_back_whole() -> None:
             '"timestamp":1767323045000,"clientId":"server","ref":"m1"}',
         ),
         (
-            protocol.snapshot(
-                protocol.state(
-                    tables='[{"n":1.10}]', menu_items="[]", categories='["မ"]', settings="{ }", order_history="[]"
-                ),
-                "first-sync",
-                "e",
-                9,
-                now_ms=NOW,
-            ),
-            '{"type":"SYNC_RESPONSE","data":{"tables":[{"n":1.10}],"menuItems":[],"categories":["မ"],"settings":{ },'
-            '"orderHistory":[],"mode":"snapshot","reason":"first-sync","epoch":"e","revision":9},'
-            '"timestamp":1767323045000,"clientId":"server"}',
-        ),
-        (
             protocol.change("UPDATE_TABLE", "update", '{"n":1.10}', client_id='t"1', timestamp=NOW, revision=9),
             '{"type":"UPDATE_TABLE","data":{"action":"update","data":{"n":1.10}},'
             '"timestamp":1767323045000,"clientId":"t\\"1","revision":9}',
@@ -331,3 +317,15 @@ def test_the_relays_messages_are_spelt_as_the_protocol_says(text: str, expected:
 def test_an_error_takes_the_ref_the_refusal_carries() -> None:
     refusal = refused(message("NO_SUCH", id="m1"))
     assert json.loads(protocol.error(refusal, now_ms=NOW))["ref"] == "m1"
+
+
+def test_a_snapshot_is_spliced_from_its_parts() -> None:
+    members = protocol.state(
+        tables='[{"n":1.10}]', menu_items="[]", categories='["မ"]', settings="{ }", order_history="[]"
+    )
+    head, tail = protocol.snapshot_parts("first-sync", "e", 9, now_ms=NOW)
+    assert f"{head}{members}{tail}" == (
+        '{"type":"SYNC_RESPONSE","data":{"tables":[{"n":1.10}],"menuItems":[],"categories":["မ"],"settings":{ },'
+        '"orderHistory":[],"mode":"snapshot","reason":"first-sync","epoch":"e","revision":9},'
+        '"timestamp":1767323045000,"clientId":"server"}'
+    )

@@ -12,7 +12,7 @@ from relay import strictjson
 from relay.errors import Refusal
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-NUMBERS = st.integers(-(10**300), 10**300) | st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
+NUMBERS = st.integers(-(10**300), 10**300) | st.floats(-1e40, 1e40).filter(lambda n: n == 0 or abs(n) > 1e-40)
 SCALARS = st.none() | st.booleans() | NUMBERS | TEXT
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=30)
 # Fragments that are each a step away from JSON, so that arbitrary joins reach the second reading.
@@ -41,7 +41,7 @@ def nested(depth: int) -> str:
         (r'"\\u0000 \\ud800"', r"\u0000 \ud800"),
         ('{"a":1,"b":{"a":1},"c":[{"a":1},{"a":1}]}', {"a": 1, "b": {"a": 1}, "c": [{"a": 1}, {"a": 1}]}),
         ('["[[", "NaN", "\\"{", "1e999"]', ["[[", "NaN", '"{', "1e999"]),
-        ("1e308", 1e308),
+        ("1e40", 1e40),
         ("9" * 308, int("9" * 308)),
         (' "" ', ""),
         (nested(64), json.loads(nested(64))),
@@ -69,10 +69,10 @@ def test_a_fault_of_the_whole_text_is_an_invalid_message(text: str) -> None:
         ('{"data":{"a":{},"b":[],"\\u0061":{}}}', "data.a", "the key 'a' appears twice"),
         ('{"data":{"price":NaN}}', "data.price", "NaN is not a JSON number"),
         ('{"data":[0,{"x":1},-Infinity]}', "data.2", "-Infinity is not a JSON number"),
-        ('{"data":{"items":[{},[],{"n":"a,b","price":1e999}]}}', "data.items.2.price", "±308"),
-        ('{"a":1E-309}', "a", "±308"),
+        ('{"data":{"items":[{},[],{"n":"a,b","price":1e999}]}}', "data.items.2.price", "±40"),
+        ('{"a":1E-41}', "a", "±40"),
         ('{"a":1e%s}' % ("0" * 5000), "a", "400 characters"),
-        ('{"a":%s}' % ("9" * 309), "a", "±308"),
+        ('{"a":%s}' % ("9" * 309), "a", "±40"),
         ('{"a":%s}' % ("9" * 5000), "a", "400 characters"),
         ('{"a":0.%s}' % ("1" * 5000), "a", "400 characters"),
         ('{"a":[true,null,false,"\\ud800"]}', "a.3", "surrogate"),

@@ -24,17 +24,14 @@ from websockets.protocol import Protocol, Side
 from websockets.sync.client import connect as connect_blocking
 
 from relay import wire as wire_module
+from relay.asgi import ASGI_BUFFER_BYTES, AsgiWire, wire_of
 from relay.frames import PIECE_BYTES, decode, encode
 from relay.wire import (
-    ASGI_BUFFER_BYTES,
     BUFFER_HIGH,
+    BUFFER_LOW,
     EXTENSION,
-    FRAGMENTS,
-    PARSE_BYTES,
-    AsgiWire,
     RelayProtocol,
     SocketWire,
-    wire_of,
 )
 from tests.waiting import until
 
@@ -179,12 +176,15 @@ def serving(**options: Any) -> Iterator[Served]:
         assert not served.thread.is_alive()
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
+on_both_loops = pytest.mark.parametrize("relay", ["uvloop", "asyncio"], indirect=True)
+
+
+@pytest.fixture
 def relay(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Served]:
-    monkeypatch.setattr(wire_module, "CLOSE_SECONDS", 0.5)
-    with serving(loop=request.param) as served:
+    monkeypatch.setattr(wire_module, "CLOSE_SECONDS", 0.3)
+    with serving(loop=getattr(request, "param", "uvloop")) as served:
         yield served
     complaints = [record for record in caplog.get_records("call") if record.levelno >= logging.WARNING]
     assert served.may_complain or not complaints
@@ -263,6 +263,7 @@ def terminal(served: Served, **options: Any) -> connect:
 # Ready frames
 
 
+@on_both_loops
 async def test_ready_frames_arrive_among_those_of_uvicorn(relay: Served) -> None:
     async with terminal(relay) as one:
         wire = await socket_wire(relay)
@@ -330,23 +331,29 @@ async def test_nothing_is_written_after_a_close(relay: Served) -> None:
 async def test_a_terminal_that_leaves_ends_the_endpoint(relay: Served) -> None:
     async with terminal(relay):
         wire = await socket_wire(relay)
+        wire.on_writable = lambda: None
     await until(lambda: not relay.server.server_state.tasks)
     assert wire.closed
+    assert wire.on_writable is None
 
 
 # Terminals that do not read
 
 
+@on_both_loops
 async def test_a_reader_that_stops_costs_a_bounded_buffer_and_nobody_elses_time(relay: Served) -> None:
     drained: list[bool] = []
     with raw(relay, read=False) as stopped:
         accepted(stopped)
         wire = await socket_wire(relay)
         wire.on_writable = lambda: drained.append(wire.writable)
+        [protocol] = relay.protocols
+        assert protocol.transport.get_write_buffer_limits() == (BUFFER_LOW, BUFFER_HIGH)
         written = relay.do(lambda: fill(wire))
         assert not wire.writable
         assert not wire.closed
         assert BUFFER_HIGH < wire.buffered <= BUFFER_HIGH + PIECE_BYTES + 10
+        assert written < 1_000_000  # the rest is the kernel's
         async with terminal(relay) as other:
             second = await socket_wire(relay, 2)
             relay.do(lambda: second.write(encode("served")[0]))
@@ -358,6 +365,7 @@ async def test_a_reader_that_stops_costs_a_bounded_buffer_and_nobody_elses_time(
         assert wire.writable
 
 
+@on_both_loops
 async def test_a_slow_reader_is_given_a_big_message_piece_by_piece(relay: Served) -> None:
     text = "x" * 20_000_000
     pieces = deque(encode(text))
@@ -395,6 +403,7 @@ ENDINGS: dict[str, Callable[[RelayProtocol, socket.socket], object]] = {
 }
 
 
+@on_both_loops
 @pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
 async def test_a_reader_that_stopped_is_aborted_however_its_connection_ends(
     relay: Served, end: Callable[[RelayProtocol, socket.socket], object]
@@ -476,7 +485,7 @@ async def test_a_flood_of_small_messages_is_queued_no_faster_than_it_is_read(rel
         sender = Thread(target=flood.sendall, args=[b"".join(masked(Opcode.TEXT, text.encode()) for text in texts)])
         sender.start()
         await until(lambda: protocol.read_paused)
-        assert 0 < protocol.queue.qsize() <= PARSE_BYTES / 7
+        assert 0 < protocol.queue.qsize() < 1000
         relay.do(relay.may_read.set)
         await until(lambda: len(relay.received) == 1 + len(texts))
         assert relay.received[1:] == texts
@@ -485,7 +494,7 @@ async def test_a_flood_of_small_messages_is_queued_no_faster_than_it_is_read(rel
         assert close_code(rest(flood)) == 1000
 
 
-async def test_a_close_ends_at_once_though_the_peers_answer_waits_behind_a_flood(
+async def test_what_a_peer_sent_before_it_heard_of_a_close_is_still_received(
     relay: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wire_module, "CLOSE_SECONDS", 60.0)
@@ -499,8 +508,9 @@ async def test_a_close_ends_at_once_though_the_peers_answer_waits_behind_a_flood
         flood.sendall(masked(Opcode.TEXT, b"x") * 10_000 + GOODBYE)
         await until(lambda: protocol.read_paused)
         relay.do(lambda: wire.close(1000))
-        assert close_code(rest(flood)) == 1000
         relay.do(relay.may_read.set)
+        assert close_code(rest(flood)) == 1000
+        await until(lambda: relay.received == ["start"] + ["x"] * 10_000)
 
 
 async def test_a_message_of_countless_empty_fragments_takes_bounded_memory(relay: Served) -> None:
@@ -512,11 +522,12 @@ async def test_a_message_of_countless_empty_fragments_takes_bounded_memory(relay
         sly.sendall(masked(Opcode.CONT, b"", fin=False) * 5000 + masked(Opcode.CONT, b"b", fin=False))
         sly.sendall(masked(Opcode.PING))
         assert sly.recv(2) == b"\x8a\x00"
-        assert len(protocol.frames) <= FRAGMENTS + 1
+        assert len(protocol.frames) < 2000
         sly.sendall(masked(Opcode.CONT, b"c"))
         await until(lambda: relay.received == ["abc"])
 
 
+@on_both_loops
 @pytest.mark.parametrize("fragmented", [False, True])
 async def test_a_message_above_the_limit_closes_1009_and_hurts_nobody_else(relay: Served, fragmented: bool) -> None:
     async with terminal(relay) as other:
@@ -561,6 +572,7 @@ async def test_messages_before_an_illegal_frame_in_one_segment_are_not_lost(rela
         (b"\xff\xff\xff\xff", 1002),
     ],
 )
+@on_both_loops
 async def test_a_text_that_is_not_utf8_closes_1007_quietly(relay: Served, after: bytes, code: int) -> None:
     with raw(relay) as terminal:
         accepted(terminal)

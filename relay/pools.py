@@ -1,0 +1,118 @@
+"""Connections to PostgreSQL, each use of them with a bound: the pools, and one to listen on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from .errors import DatabaseUnavailable
+
+CONNECT_SECONDS = 3  # libpq's connect_timeout, per host; whole seconds, at least 2
+POOL_SECONDS = 2.0  # to wait for a connection before the database counts as away
+
+T = TypeVar("T")
+
+# A dead peer without a FIN is noticed within about five seconds instead of hours (tcp(7)).
+TCP: dict[str, Any] = {"keepalives_idle": 3, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 5000}
+
+# What says that the database serves nobody: gone, short of something, read-only, broken, or (still) without a schema.
+AWAY = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.InternalError,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.UndefinedFunction,
+)
+
+
+def pool(
+    conninfo: str, job: str, size: int, statement_seconds: float, *, lock_seconds: float = 0.0
+) -> AsyncConnectionPool:
+    """A pool of at most `size` autocommit connections, not opened yet; a lock is waited for without limit at 0."""
+
+    async def configure(connection: AsyncConnection[TupleRow]) -> None:
+        # Not as startup options, which poolers refuse.
+        setting = connection.execute(
+            """select set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),
+                      set_config('jit', 'off', false), set_config('timezone', 'UTC', false)""",
+            (f"{lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms"),
+        )
+        await answer(connection, setting, CONNECT_SECONDS)
+
+    return AsyncConnectionPool(
+        conninfo,
+        kwargs={
+            "autocommit": True,
+            "application_name": f"relay {job}",
+            "connect_timeout": CONNECT_SECONDS,
+            "target_session_attrs": "read-write",
+            **TCP,
+        },
+        name=job,
+        min_size=0,
+        max_size=size,
+        open=False,
+        timeout=POOL_SECONDS,
+        configure=configure,
+        # Give up soon and start afresh with the next caller: the pool's own pauses double up to minutes.
+        reconnect_timeout=1.0,
+    )
+
+
+@asynccontextmanager
+async def connected(chosen: AsyncConnectionPool) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """A connection of a pool. Raises DatabaseUnavailable when there is none, or when it breaks."""
+    try:
+        async with chosen.connection() as connection:
+            yield connection
+    except PoolTimeout as error:
+        raise DatabaseUnavailable(str(error), sent=False) from error
+    except AWAY as error:
+        raise DatabaseUnavailable(str(error)) from error
+
+
+@asynccontextmanager
+async def listening(conninfo: str, *channels: LiteralString) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """A connection in no pool that already listens. Raises what psycopg raises."""
+    connection = await AsyncConnection.connect(
+        conninfo,
+        autocommit=True,
+        application_name="relay listen",
+        connect_timeout=CONNECT_SECONDS,
+        target_session_attrs="read-write",
+        **TCP,
+    )
+    try:
+        for channel in channels:
+            await answer(connection, connection.execute(f"listen {channel}"), CONNECT_SECONDS)
+        yield connection
+    finally:
+        # Hard: a polite close waits for a peer that may be gone.
+        connection.pgconn.finish()
+
+
+async def answer(connection: AsyncConnection[TupleRow], asking: Coroutine[Any, Any, T], seconds: float) -> T:
+    """What the server answers within so many seconds. After them, and when cancelled, hang up on it.
+
+    psycopg then raises OperationalError. Left to itself it would ask the server to cancel, and wait for that: ten
+    seconds more, if nothing comes back from there.
+    """
+    task = asyncio.create_task(asking, name="statement")
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+            await asyncio.wait({task})
+            task.exception()  # retrieved, for when nobody is left to hear of it
+    return task.result()

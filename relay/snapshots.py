@@ -1,0 +1,78 @@
+"""Snapshots: a restaurant's state encoded once for all who ask, and the newest ones held up to a number of bytes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import OrderedDict
+
+from . import protocol
+from .database import State
+from .frames import closing, middle, opening
+from .hub import Frames
+
+
+class Snapshot:
+    """A state as the frames of a SYNC_RESPONSE: encoded once, whatever the reason and whoever asks."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.epoch, self.revision = state.epoch, state.revision
+        self.read_at = time.monotonic()
+        # UTF-8 for the terminals beside the texts for the API.
+        self._middle = middle(self._members())
+        self._frames: dict[str, Frames] = {}
+        texts = (state.tables, state.menu_items, state.categories, state.settings, state.orders)
+        self.size = sum(map(len, self._middle)) + sum(map(sys.getsizeof, texts))  # bytes held, but for what is small
+
+    def frames(self, reason: str, ref: str | None) -> Frames:
+        """The SYNC_RESPONSE that carries it."""
+        if ref is not None:
+            return self._encode(reason, ref)
+        if reason not in self._frames:
+            self._frames[reason] = self._encode(reason, None)
+        return self._frames[reason]
+
+    def text(self) -> str:
+        """Its data as GET /api/sync returns it."""
+        return f'{{{self._members()},"mode":"snapshot","epoch":"{self.epoch}","revision":{self.revision}}}'
+
+    def _members(self) -> str:
+        state = self.state
+        return protocol.state(
+            tables=state.tables,
+            menu_items=state.menu_items,
+            categories=state.categories,
+            settings=state.settings,
+            order_history=state.orders,
+        )
+
+    def _encode(self, reason: str, ref: str | None) -> Frames:
+        head, tail = protocol.snapshot_parts(
+            reason, self.epoch, self.revision, ref=ref, now_ms=time.time_ns() // 1_000_000
+        )
+        frames = (opening(head), *self._middle, closing(tail))
+        return frames if len(self._middle) > 1 else (b"".join(frames),)
+
+
+class Snapshots:
+    """The newest snapshot of each restaurant; beyond `max_bytes` the one that was not asked for longest is let go."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.bytes = 0
+        self._max_bytes = max_bytes
+        self._held: OrderedDict[int, Snapshot] = OrderedDict()
+
+    def get(self, restaurant_id: int) -> Snapshot | None:
+        """The restaurant's, if it is held."""
+        if restaurant_id in self._held:
+            self._held.move_to_end(restaurant_id)
+        return self._held.get(restaurant_id)
+
+    def keep(self, restaurant_id: int, snapshot: Snapshot) -> None:
+        """Hold a restaurant's newest; one alone is held whatever its size."""
+        old = self._held.pop(restaurant_id, None)
+        self._held[restaurant_id] = snapshot
+        self.bytes += snapshot.size - (old.size if old else 0)
+        while self.bytes > self._max_bytes and len(self._held) > 1:
+            self.bytes -= self._held.popitem(last=False)[1].size
