@@ -11,7 +11,7 @@ export PG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run dev test check lint types test-18 test-15 format lock clean
+.PHONY: help setup run dev test check lint types test-18 test-15 soak format wheel lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,11 @@ test-18 test-15: test-%: setup
 	  set -x; PG=$* exec $(BIN)/pytest $(ARGS); \
 	fi
 
+# Each part of the soak takes how much it does from the environment.
+soak: export FUZZ_FRAMES ?= 1000000
+soak: setup ## the long tests: a million generated frames (FUZZ_FRAMES=... for another number)
+	$(BIN)/pytest -s tests/fuzz/test_generated_conversations.py $(ARGS)
+
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -60,6 +65,9 @@ types: setup ## mypy --strict
 format: setup ## let ruff put right what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+wheel: setup ## build the package in dist/
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 lock: setup ## renew requirements.lock (newest versions, with hashes)
 	$(BIN)/python -m venv --clear .venv/lock
