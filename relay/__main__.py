@@ -54,11 +54,10 @@ def _serve_embedded(settings: Settings) -> None:
     cluster = Cluster(Path(settings.data))
     cluster.start()
     try:
-        created = cluster.create_database(DATABASE)
+        cluster.create_database(DATABASE)
         conninfo = cluster.conninfo(DATABASE)
         asyncio.run(schema.apply(conninfo))
-        if created:
-            asyncio.run(schema.seed(conninfo))
+        asyncio.run(schema.seed(conninfo))  # touches nothing that is complete
         settings = dataclasses.replace(settings, conninfo=conninfo, listen_conninfo=conninfo)
         if not terminated:
             serve_relay(settings, lambda port: _say_where(settings, port, cluster.psql(DATABASE)))

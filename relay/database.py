@@ -107,8 +107,7 @@ class Answer:
         else:
             log.error("a mutation failed with SQLSTATE %s: %s", state, self.message)
             return Refusal("INTERNAL", "the mutation failed; the relay's log says why")
-        # A constraint is named table_column.
-        return Refusal(code, message, field=(self.field or "").partition("_")[2] or None)
+        return Refusal(code, message, field=_field_of(self.field))
 
 
 class Heads(NamedTuple):
@@ -341,6 +340,14 @@ async def _fetch(
     async with connected(chosen) as connection:
         cursor = await answer(connection, connection.execute(query, parameters), seconds)
         return await cursor.fetchall()
+
+
+def _field_of(constraint: str | None) -> str | None:
+    """The field that a constraint is about: it is named for the table and its column."""
+    first, *others = (constraint or "").removesuffix("_unique").removeprefix("menu_").removeprefix("order_").split("_")[
+        1:
+    ] or [""]
+    return first + "".join(map(str.capitalize, others)) or None
 
 
 def _contiguous(rows: list[ChangeRow]) -> tuple[ChangeRow, ...]:

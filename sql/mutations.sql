@@ -411,12 +411,12 @@ begin
   if p_if_version <> coalesce(v_current.version, 0) then
     return pos.conflict(format('order %s has version %s', v_id, coalesce(v_current.version, 0)), 'ifVersion', pos.row_of(v_current));
   end if;
+  if v_taken and v_exists and p_action <> 'add' then
+    return pos.conflict(format('order id %s belongs to another sale', v_id), 'id', pos.row_of(v_current));
+  end if;
   if p_action = 'void' then
     if not v_exists then
       return pos.refused('VALIDATION', format('there is no order %s', v_id), 'id');
-    end if;
-    if v_taken then
-      return pos.conflict(format('order id %s belongs to another sale', v_id), 'id', pos.row_of(v_current));
     end if;
     update pos.order_history as o set status = 'void'
     where o.restaurant_id = p_restaurant_id and o.id = v_id returning o.version into v_version;
