@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -215,6 +216,20 @@ def test_a_transaction_over_two_restaurants_gives_each_its_own_revisions(shop: S
         assert sorted(bell.rings()) == [shop.restaurant_id, other.restaurant_id]
         shop.check()
         other.check()
+
+
+def test_restaurants_are_locked_in_one_order_whoever_writes(shop: Shop) -> None:
+    with shop.open("other") as other, shop.again(autocommit=False) as holder, ThreadPoolExecutor(1) as pool:
+        for each in (other, shop):
+            each.table("add", NEW_TABLE)
+        head: LiteralString = "select from pos.heads where restaurant_id = %s for update nowait"
+        holder.sql(head, shop.restaurant_id)
+        # The upper one is not touched while the lower one is waited for: nobody can wait for both in a circle.
+        writer = pool.submit(shop.sql, "update pos.tables set seats = 8")
+        wait_until(lambda: waiting(other) == 1, what="a commit that waits")
+        other.sql(head, other.restaurant_id)
+        holder.connection.commit()
+        writer.result()
 
 
 def test_a_begin_forgotten_in_psql_blocks_its_rows_and_not_the_restaurant(shop: Shop) -> None:

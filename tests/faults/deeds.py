@@ -1,0 +1,64 @@
+"""What these tests do again and again: in psql, and at a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from tests.terminals import Terminal
+
+OTHERS_SECONDS = 0.5  # by which a fault in one restaurant, or one relay, may hold up the others
+TABLE = {"seats": 4, "status": "available"}
+
+
+def execute(conninfo: str, statement: str, *parameters: object) -> Any:
+    """Run a statement in a transaction of its own; the first column of its first row."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), parameters or None)
+        row = cursor.fetchone() if cursor.description else None
+        return row and row[0]
+
+
+def add_restaurant(conninfo: str, slug: str) -> None:
+    execute(conninfo, "insert into pos.restaurants (slug, name) values (%s, 'another')", slug)
+
+
+def seat(conninfo: str, number: int) -> None:
+    """Change something as a person does in psql."""
+    execute(
+        conninfo,
+        "insert into pos.tables (restaurant_id, id, number, seats, status)"
+        " select restaurant_id, %s, %s, 4, 'available' from pos.find_restaurant(null)",
+        f"psql-{number}",
+        number,
+    )
+
+
+def lock_table(connection: psycopg.Connection[Any], id_: str) -> None:
+    """Hold a dining table's row, as an UPDATE does in a transaction that was left open."""
+    connection.execute("select from pos.tables where id = %s for update", (id_,))
+
+
+async def make_tables(terminal: Terminal, *ids: str) -> None:
+    for number, id_ in enumerate(ids, 1):
+        await terminal.table("add", {"id": id_, "number": number, **TABLE})
+
+
+def counts(terminal: Terminal) -> list[int]:
+    """The counts of tables that a terminal saw go by, in order."""
+    rows = [message["data"]["data"] for _, _, message in terminal.applied if message["type"] == "UPDATE_TABLE"]
+    return [int(row["count"]) for row in rows if "count" in row]
+
+
+def order(id_: str) -> dict[str, object]:
+    return {
+        "id": id_,
+        "tableNumber": 1,
+        "customerName": "",
+        "orderDate": "2026-01-01",
+        "status": "pending",
+        "total": 1,
+        "items": [],
+        "createdAt": id_,
+    }

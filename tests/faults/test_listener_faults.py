@@ -1,0 +1,126 @@
+"""The listener when what it listens to is cut, dead, deaf, silent or lying."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+
+import psycopg
+
+from tests.faults.deeds import seat
+from tests.load import load
+from tests.proxy import proxied
+from tests.relays import LocalRelay, local_relay
+from tests.terminals import Terminal, agree, terminals
+from tests.waiting import until
+
+SWEEP_SECONDS = 1.5  # by which a change may be late that no doorbell announced
+
+
+def cut_listeners(conninfo: str) -> int:
+    """Terminate the LISTEN connections to a database."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        return len(
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name = 'relay listen' and datname = current_database()"
+            ).fetchall()
+        )
+
+
+async def seconds_late(conninfo: str, terminal: Terminal, number: int) -> float:
+    """Seconds by which a change made in psql arrives."""
+    await asyncio.to_thread(seat, conninfo, number)
+    committed = time.monotonic()
+    await until(partial(terminal.tables.get, f"psql-{number}"), within=10.0)
+    return time.monotonic() - committed
+
+
+async def test_a_terminated_listen_connection_costs_no_change(database: str) -> None:
+    async with (
+        local_relay(database) as relay,
+        terminals(relay.url, 3) as watching,
+        load(database, relay.url, tills=2) as working,
+    ):
+        for _ in range(4):
+            await until(lambda: cut_listeners(database), what="a LISTEN connection")
+            await working.goes_on(5)
+        await until(relay.ready, within=2.0, what="the relay to listen again")
+    assert all(one.faults == [] for one in watching)
+
+
+async def test_a_change_made_while_nobody_listens_arrives_when_it_listens_again(database: str) -> None:
+    # The sweep is so rare that only the read after LISTEN can bring the change.
+    async with local_relay(database, sweep_seconds=60.0) as relay, terminals(relay.url, 1) as (terminal,):
+        with psycopg.connect(database) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+                " where application_name = 'relay listen' and datname = current_database()"
+            )
+            connection.execute('update pos.restaurants set settings = \'{"theme": "dark"}\'')
+        await terminal.reaches(1, within=2.0)
+
+
+async def test_a_deaf_listen_connection_is_noticed_while_the_sweep_brings_the_changes(database: str) -> None:
+    async with (
+        proxied(database) as proxy,
+        local_relay(database, listen_conninfo=proxy.conninfo, proof_seconds=2.0) as relay,
+        terminals(relay.url, 1) as (terminal,),
+    ):
+        proxy.deaf = True
+        since = time.monotonic()
+        assert max([await seconds_late(database, terminal, number) for number in range(5)]) < SWEEP_SECONDS
+        # Three seconds sooner than with the default for proof_seconds.
+        await until(lambda: is_degraded(relay), within=7.0, what="a degraded health")
+        assert time.monotonic() - since < 7.0
+        assert not await relay.ready()
+        proxy.deaf = False
+        await until(relay.ready, within=8.0, what="the relay to hear again")
+        await agree(database, terminal)
+
+
+async def is_degraded(relay: LocalRelay) -> bool:
+    status, _, health = await relay.get("/health")
+    return status == 200 and health["status"] == "degraded" and health["listener"]["hearing"] is False
+
+
+async def test_without_any_notification_it_is_never_ready_and_every_change_arrives(
+    database: str, empty_database: str
+) -> None:
+    async with (
+        local_relay(database, listen_conninfo=empty_database, wait_ready=False) as relay,
+        terminals(relay.url, 2) as (terminal, other),
+    ):
+        # Somebody rings in the other database: it listens there, and still hears nothing of its own.
+        with psycopg.connect(empty_database, autocommit=True) as elsewhere:
+            for number in range(8):
+                elsewhere.execute("select pg_notify('pos_doorbell', '1'), pg_notify('pos_proof', 'somebody')")
+                assert await seconds_late(database, terminal, number) < SWEEP_SECONDS
+                assert not await relay.ready()
+        assert await is_degraded(relay)
+        await agree(database, terminal, other)
+
+
+async def test_forged_doorbells_do_nothing(database: str) -> None:
+    forged = ["", "0", "-1", "1.5", "1e3", "٣", "x" * 7000, "9" * 19, "9" * 20, "9" * 400, "null", "2", "' or 1=1"]
+    async with (
+        local_relay(database) as relay,
+        terminals(relay.url, 2) as watching,
+        load(database, relay.url, tills=1) as working,
+    ):
+        before = [len(one.received) for one in watching]
+        with psycopg.connect(database, autocommit=True) as connection:
+            for _ in range(10):
+                connection.execute(
+                    "select pg_notify(c, p || repeat(' ', i)) from unnest(%s::text[]) as p, generate_series(0, 9) as i,"
+                    " unnest(array['pos_doorbell', 'pos_proof']) as c",
+                    (forged,),
+                )
+                connection.execute("select pg_notify('pos_doorbell', i::text) from generate_series(1, 1000) as i")
+                await working.goes_on(3)
+        assert (await relay.health())["listener"]["hearing"]
+        assert len(relay.relay.hub.rooms) == 1
+    await agree(database, *watching)
+    for one, start in zip(watching, before, strict=True):
+        assert {message["type"] for message in one.received[start:]} == {"UPDATE_TABLE"}

@@ -1,0 +1,129 @@
+"""A TCP hop in front of PostgreSQL that can be deaf, slow, gone, or drop a link at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+READY = b"Z\x00\x00\x00\x05I"  # ReadyForQuery, idle: PostgreSQL has committed (manual, "Message Formats")
+PIECE = 64 * 1024
+
+
+class Link:
+    """One client's connection through the proxy."""
+
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        self.client, self.server = client, server
+        self.answer_is_lost = False
+
+    def reset(self) -> None:
+        """End it with a RST on both sides, as a machine does that has forgotten the connection."""
+        for writer in (self.client, self.server):
+            found: socket.socket | None = writer.get_extra_info("socket")
+            if found is not None and found.fileno() >= 0:
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+
+class Proxy:
+    """`conninfo` leads through it. What it does to the bytes is set while it runs."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._target = "127.0.0.1", int(conninfo_to_dict(conninfo)["port"] or 0)
+        self._conninfo = conninfo
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+        self.links: list[Link] = []
+        self.deaf = False  # swallow everything, both ways; new connections too
+        self.delay = 0.0  # seconds by which everything is late, each way
+        self.losses = 0
+        self._lose_answer_to: bytes | None = None
+
+    @property
+    def conninfo(self) -> str:
+        return make_conninfo(self._conninfo, host="127.0.0.1", port=self.port)
+
+    def lose_answer_to(self, said: bytes) -> None:
+        """Once: let the statement that holds `said` commit, swallow its answer, and reset the link."""
+        self._lose_answer_to = said
+
+    def reset(self) -> None:
+        """Reset every link."""
+        for link in self.links:
+            link.reset()
+
+    async def start(self) -> None:
+        """Take connections, after a stop on the same port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Refuse connections, and reset those that there are."""
+        if self._server is not None:
+            self._server.close()
+        self.reset()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            with suppress(OSError, asyncio.CancelledError):
+                await self._join(reader, writer)
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection(*self._target)
+        link = Link(writer, server_writer)
+        self.links.append(link)
+        try:
+            async with asyncio.TaskGroup() as pumps:
+                pumps.create_task(self._pump(link, reader, server_writer, to_server=True))
+                pumps.create_task(self._pump(link, server_reader, writer, to_server=False))
+        except* OSError:
+            pass
+        finally:
+            self.links.remove(link)
+            server_writer.transport.abort()
+
+    async def _pump(
+        self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_server: bool
+    ) -> None:
+        while data := await reader.read(PIECE):
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            if self.deaf:
+                continue
+            if to_server and self._lose_answer_to is not None and self._lose_answer_to in data:
+                self._lose_answer_to, link.answer_is_lost = None, True
+            if link.answer_is_lost and not to_server:
+                if data.endswith(READY):
+                    self.losses += 1
+                    link.reset()
+                continue
+            writer.write(data)
+            await writer.drain()
+        raise ConnectionResetError  # one side has ended, and the other goes with it
+
+
+@asynccontextmanager
+async def proxied(conninfo: str) -> AsyncIterator[Proxy]:
+    """A running proxy in front of the server of a connection string, which must listen on TCP."""
+    proxy = Proxy(conninfo)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()
