@@ -183,6 +183,7 @@ class Room:
                 and message.to in (None, session.client_id)
             ):
                 session.push(message.frames)
+        session.messages = self.messages
 
 
 class Hub:

@@ -27,8 +27,7 @@ log = logging.getLogger("relay.writer")
 
 RESTAURANTS = 48  # in one batch; each costs a subtransaction, and 64 are what PostgreSQL keeps in memory
 BATCH_CHARACTERS = 1024 * 1024  # of bodies in one batch, so that photographs do not make the others wait
-BATCH_BYTES = 4 * 1024 * 1024  # of bodies in one transaction; photos take the database 25 ms a MiB
-PENDING_BYTES = 256 * 1024 * 1024  # of bodies that wait
+PENDING_CHARACTERS = 256 * 1024 * 1024  # of bodies that wait
 LANE_BATCH = 32
 LANE_FIRST_DELAY, LANE_LAST_DELAY = 0.02, 0.4  # seconds between attempts at a locked restaurant
 UNKNOWN_SECONDS = 15.0  # to find out what became of a batch whose connection broke, where all of it can be repeated
@@ -74,7 +73,7 @@ class Writer:
         self._lane: deque[Pending] = deque()
         self._parked: set[int] = set()  # restaurants that are in the lane
         self._taken: set[Pending] = set()  # out of a queue, and on their way
-        self._bytes = 0  # of the bodies of all of them
+        self._characters = 0  # of the bodies of all that wait
         self._queued = asyncio.Event()
         self._lane_queued = asyncio.Event()
         self._lane_size = LANE_BATCH
@@ -89,7 +88,7 @@ class Writer:
     @property
     def full(self) -> bool:
         """Whether no more can be taken now; while it drains, `submit` says so itself."""
-        return (self.pending >= self._settings.pending or self._bytes >= PENDING_BYTES) and not self._closing
+        return (self.pending >= self._settings.pending or self._characters >= PENDING_CHARACTERS) and not self._closing
 
     def submit(self, mutation: Mutation) -> asyncio.Future[Answer]:
         """Queue a mutation; the future brings its Answer (applied) or a Refusal. Raises Refusal when all is full."""
@@ -98,7 +97,7 @@ class Writer:
         if self.full:
             raise Refusal("BUSY", "too many mutations are waiting; try again")
         pending = Pending(mutation, asyncio.get_running_loop().create_future())
-        self._bytes += len(mutation.body)
+        self._characters += len(mutation.body)
         pending.answer.add_done_callback(partial(self._forget, len(mutation.body)))
         if mutation.restaurant_id in self._parked:
             self._lane.append(pending)
@@ -179,7 +178,7 @@ class Writer:
             self._idle.set()
 
     def _forget(self, size: int, _answer: asyncio.Future[Answer]) -> None:
-        self._bytes -= size
+        self._characters -= size
 
     # The lane
 

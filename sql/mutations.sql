@@ -51,6 +51,25 @@ comment on function pos.is_deleted(bigint, text, text) is 'Whether a row with th
 
 -- UPDATE_TABLE
 
+create or replace function pos.moved_order_id(p_table pos.tables, p_wanted_id text, p_client_id text) returns text
+language plpgsql set search_path = '' as $$
+declare
+  v_given_id text;
+begin
+  select r.given_id into v_given_id
+  from pos.order_replacements as r
+  join pos.tables as t on t.restaurant_id = r.restaurant_id and t.order_id = r.given_id and t.id = r.table_id
+  where r.restaurant_id = p_table.restaurant_id and r.wanted_id = p_wanted_id and r.client_id = p_client_id
+    and t.id <> p_table.id and t.order_items = p_table.order_items and t.order_items <> '[]'
+  order by r.created_at desc limit 1;
+  -- The guests take the id along that their order got at the other table.
+  update pos.order_replacements as r set table_id = p_table.id
+  where r.restaurant_id = p_table.restaurant_id and r.given_id = v_given_id;
+  return v_given_id;
+end
+$$;
+comment on function pos.moved_order_id(pos.tables, text, text) is 'The id that this terminal''s order, open with the same lines on another table, was given instead of the wanted one.';
+
 create or replace function pos.settle_order_id(p_table pos.tables, p_current pos.tables, p_client_id text, out order_id text, out stale boolean)
 language plpgsql set search_path = '' as $$
 declare
@@ -61,7 +80,10 @@ begin
   stale := false;
   order_id := v_wanted_id;
   if p_current.order_id is distinct from v_wanted_id then
-    order_id := coalesce(pos.replaced_order_id(p_table.restaurant_id, v_wanted_id, p_client_id, p_table.id), v_wanted_id);
+    order_id := coalesce(
+      pos.replaced_order_id(p_table.restaurant_id, v_wanted_id, p_client_id, p_table.id),
+      pos.moved_order_id(p_table, v_wanted_id, p_client_id),
+      v_wanted_id);
   end if;
 
   select o.* into v_finished from pos.order_history as o
@@ -69,7 +91,6 @@ begin
   if found then
     -- This table carried it: somebody edits an order that is paid. Another one did: two sales want one id.
     stale := v_finished.table_number = p_table.number
-      or p_current.order_id = v_finished.id
       or exists (select from pos.order_claims as c
                  where c.restaurant_id = p_table.restaurant_id and c.order_id = v_finished.id and c.table_id = p_table.id);
     if stale is not true then

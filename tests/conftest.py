@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 
 from tests.cluster import TestCluster, running_cluster
+from tests.served import relay  # noqa: F401 - a fixture
 
 TEMPLATE = "relay_template"
 NUMBERS = count(1)

@@ -118,7 +118,7 @@ class Evening:
         party.table = await self.free.get()
         booked = {"status": party.dice.choice(["reserved", "occupied"]), "reservationTime": "19:30"}
         await party.waiter.table("update", {"id": party.table, "customer": party.name} | booked)
-        if party.dice.random() < 0.9:
+        if party.order or party.dice.random() < 0.9:
             await self.dine(party)
         await party.waiter.table("update", {"id": party.table, "status": "available"})
         self.tell(f"{party.name}: table {party.table}, pays {self.till.get(party.name, 'nothing')} and leaves")

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, suppress
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.waiting import slow_down
+
 READY = b"Z\x00\x00\x00\x05I"  # ReadyForQuery, idle: PostgreSQL has committed (manual, "Message Formats")
 PIECE = 64 * 1024
 
@@ -103,7 +105,7 @@ class Proxy:
     ) -> None:
         while data := await reader.read(PIECE):
             if self.delay:
-                await asyncio.sleep(self.delay)
+                await slow_down(self.delay)
             if self.deaf:
                 continue
             if to_server and self._lose_answer_to is not None and self._lose_answer_to in data:

@@ -72,6 +72,15 @@ class Terminal:
             await self._reader
         self._fail_answers()
 
+    def stop_reading(self) -> None:
+        """Leave what comes in the kernel's buffers."""
+        assert self._socket is not None
+        self._socket.transport.pause_reading()
+
+    def read_again(self) -> None:
+        assert self._socket is not None
+        self._socket.transport.resume_reading()
+
     async def __aenter__(self) -> Terminal:
         if self._socket is None:
             await self.connect()

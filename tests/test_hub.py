@@ -226,6 +226,18 @@ async def test_messages_wait_for_a_slow_session_without_costing_memory() -> None
     assert wire.messages == [f"m{number}" for number in range(1, 501)]
 
 
+async def test_messages_that_will_not_come_are_not_waited_for() -> None:
+    rooms = Rooms()
+    session, wire = rooms.join(0)
+    rooms.room.skip_messages(5)
+    rooms.hub.fan_out(rooms.room)
+    assert (session.messages, wire.writes) == (5, [])
+    rooms.room.skip_messages(3)
+    rooms.room.pass_on(passed([6]))
+    rooms.hub.fan_out(rooms.room)
+    assert (session.messages, wire.messages) == (6, ["m6"])
+
+
 # Rooms
 
 

@@ -39,6 +39,11 @@ async def until(condition: Callable[[], Any], within: float = 5.0, what: str = "
         raise _never(condition, within, what, last) from None
 
 
+async def slow_down(seconds: float) -> None:
+    """For a link that is slow on purpose; a test waits for what happens."""
+    await asyncio.sleep(seconds)
+
+
 def wait_until(condition: Callable[[], T], within: float = 5.0, what: str = "") -> T:
     """The same where no event loop runs."""
     deadline = time.monotonic() + within

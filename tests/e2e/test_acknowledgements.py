@@ -171,6 +171,19 @@ async def agree_at(database: str, revision: int, *found: Terminal) -> None:
     await agree(database, *found)
 
 
+async def test_a_terminal_that_sends_faster_than_it_is_answered_loses_nothing(relay: LocalRelay, database: str) -> None:
+    async with terminals(relay.url, 2) as (fast, other):
+        await fast.table("add", TABLE)
+        for seats in range(1000):  # five times what may wait of one terminal
+            row = {"id": "t1", "seats": seats}
+            await fast.say("UPDATE_TABLE", {"action": "update", "data": row}, id=f"m{seats}")
+        await agree_at(database, 1001, fast, other)
+        answers = [m for m in fast.received if m["type"] in ("ACK", "ERROR")]
+        assert [(m["type"], m["ref"], m["data"]["revision"]) for m in answers[1:]] == [
+            ("ACK", f"m{seats}", seats + 2) for seats in range(1000)
+        ]
+
+
 async def test_one_bad_mutation_in_a_burst_hurts_only_its_sender(relay: LocalRelay, database: str) -> None:
     async with terminals(relay.url, 4) as found:
         bad, *good = found

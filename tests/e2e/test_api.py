@@ -182,7 +182,7 @@ async def test_what_is_not_there_is_not_found_and_nothing_can_be_written(relay: 
         "/api/../etc/passwd",
     ):
         assert (await relay.ask("GET", path))[0] == 404, path
-    for path in [*PATHS, "/health"]:
+    for path in [*PATHS, "/", "/health", "/health/live", "/health/ready"]:
         for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
             assert (await relay.ask(method, path))[0] == 405, (method, path)
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from relay.session import State
 from tests.relays import LocalRelay
 from tests.terminals import Row, Terminal, agree, state_in_database, terminals
 from tests.waiting import until
@@ -101,8 +102,10 @@ async def test_a_terminal_that_never_syncs_is_sent_changes_from_the_head_at_its_
         await other.reaches(1)
         assert quiet.received == []
         await quiet.say(*first_words)
-        await quiet.say("HEARTBEAT")
-        await quiet.hears("HEARTBEAT")
+        await until(
+            lambda: [s for s in relay.relay.hub.sessions if s.client_id == "quiet" and s.state is State.LIVE],
+            what="it to join",
+        )
         await other.table("update", {"id": "t1", "seats": 6})
         await quiet.change(3 if first_words[0] == "UPDATE_SETTINGS" else 2)
         assert "revision" in quiet.received[-1]

@@ -35,6 +35,16 @@ def seat(conninfo: str, number: int) -> None:
     )
 
 
+def slow_down(conninfo: str, table: str, seconds: float) -> None:
+    """Let every INSERT into a table take so long."""
+    execute(
+        conninfo,
+        f"create function slowly() returns trigger language plpgsql as"
+        f" $$ begin perform pg_sleep({seconds}); return new; end $$;"
+        f" create trigger z before insert on pos.{table} for each row execute function slowly()",
+    )
+
+
 def lock_table(connection: psycopg.Connection[Any], id_: str) -> None:
     """Hold a dining table's row, as an UPDATE does in a transaction that was left open."""
     connection.execute("select from pos.tables where id = %s for update", (id_,))

@@ -117,5 +117,5 @@ async def test_a_person_is_never_the_victim_of_a_deadlock_with_a_relay(database:
             for number, terminal in enumerate((*first, *second)):
                 tasks.create_task(busy(terminal, number))
             people = tasks.create_task(asyncio.to_thread(person, "down"))
-        assert people.result() > 20
+        assert people.result() > 2
         await agree(database, *first, *second)

@@ -205,6 +205,20 @@ def test_plain_sql_and_a_function_in_one_transaction_are_logged_as_they_came(sho
     shop.check()
 
 
+def test_plain_sql_after_a_function_is_plain_sql_again(shop: Shop) -> None:
+    with shop.open("other") as other, shop.again(autocommit=False) as both:
+        other.table("add", NEW_TABLE)
+        other.table("add", {**NEW_TABLE, "id": "u", "number": 41})
+        both.table("add", NEW_TABLE)
+        both.sql("update pos.tables set seats = 9 where restaurant_id = %s and id = 't'", other.restaurant_id)
+        # Its rows are blocked, not the restaurant.
+        other.sql("set lock_timeout = '100ms'")
+        assert other.table("update", {"id": "u", "seats": 9}).revision == 3
+        both.connection.commit()
+        assert [(c.row_id, c.client_id) for c in other.log(2)] == [("u", "t1"), ("t", "database")]
+        other.check()
+
+
 def test_a_transaction_over_two_restaurants_gives_each_its_own_revisions(shop: Shop) -> None:
     with shop.open("other") as other, doorbell(shop.conninfo) as bell:
         for each in (shop, other):

@@ -58,6 +58,15 @@ def test_another_order_with_an_open_id_gets_the_next_free_number(shop: Shop) -> 
     assert order_on(shop, "3") == "X-011"
 
 
+def test_guests_who_move_take_a_replaced_order_along_too(shop: Shop) -> None:
+    seat(shop, "1", "X-1", RICE, client="t1")
+    seat(shop, "2", "X-1", TEA, client="t2")
+    seat(shop, "3", "X-1", TEA, client="t2")
+    assert (order_on(shop, "2"), order_on(shop, "3")) == (None, "X-2")
+    pay(shop, "X-1", 3, "t2")
+    assert shop.rows("order_history").keys() == {"X-2"}
+
+
 def test_a_replacement_is_remembered_for_the_table_and_the_terminal(shop: Shop) -> None:
     seat(shop, "1", "X-1", TEA)
     seat(shop, "2", "X-1", RICE, client="t2")
@@ -137,6 +146,11 @@ def test_an_order_that_moved_away_and_is_paid_is_stale_on_its_first_table_too(sh
     assert shop.table("update", {"id": "1", "orderId": "X-1"}, "t2").code == "CONFLICT"
 
 
+def test_an_order_paid_at_this_table_without_ever_standing_on_it_is_stale_too(shop: Shop) -> None:
+    pay(shop, "X-1", 1)
+    assert seat(shop, "1", "X-1", TEA).code == "CONFLICT"
+
+
 def test_the_id_of_an_order_paid_at_another_table_is_replaced(shop: Shop) -> None:
     pay(shop, "X-1", 1)
     seat(shop, "2", "X-1", TEA, client="t2")
@@ -203,6 +217,8 @@ def test_the_first_lines_seat_the_guests(shop: Shop) -> None:
     shop.table("add_items", {"id": "1", "orderId": "X-1", "items": [TEA]})
     row = shop.row("tables", "1")
     assert (row["status"], row["orderId"], row["orderItems"], row["orderTotal"]) == ("occupied", "X-1", [TEA], 1000)
+    # Nothing is left of the nulls they took the place of.
+    assert shop.one("select extra from pos.tables where restaurant_id = %s", shop.restaurant_id) == {}
 
 
 def test_lines_for_an_order_that_is_not_on_the_table_go_nowhere(shop: Shop) -> None:
