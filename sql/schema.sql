@@ -12,8 +12,14 @@ begin isolation level read committed;
 \ir rows.sql
 \ir log.sql
 \ir triggers.sql
+\ir triggers_rows.sql
+\ir triggers_deletes.sql
 \ir orders.sql
-\ir mutations.sql
+\ir answers.sql
+\ir update_table.sql
+\ir update_menu.sql
+\ir update_order.sql
+\ir update_settings.sql
 \ir apply.sql
 \ir reads.sql
 \ir upkeep.sql
