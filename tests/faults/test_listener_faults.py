@@ -65,17 +65,18 @@ async def test_a_change_made_while_nobody_listens_arrives_when_it_listens_again(
 async def test_a_deaf_listen_connection_is_noticed_while_the_sweep_brings_the_changes(database: str) -> None:
     async with (
         proxied(database) as proxy,
-        local_relay(database, listen_conninfo=proxy.conninfo, proof_seconds=2.0) as relay,
+        local_relay(database, listen_conninfo=proxy.conninfo, proof_seconds=0.5) as relay,
         terminals(relay.url, 1) as (terminal,),
     ):
         proxy.deaf = True
         since = time.monotonic()
         assert max([await seconds_late(database, terminal, number) for number in range(5)]) < SWEEP_SECONDS
-        # Three seconds sooner than with the default for proof_seconds.
-        await until(lambda: is_degraded(relay), within=7.0, what="a degraded health")
-        assert time.monotonic() - since < 7.0
+        # Four and a half seconds sooner than with the default for proof_seconds.
+        await until(lambda: is_degraded(relay), within=5.5, what="a degraded health")
+        assert time.monotonic() - since < 5.5
         assert not await relay.ready()
         proxy.deaf = False
+        proxy.reset()
         await until(relay.ready, within=8.0, what="the relay to hear again")
         await agree(database, terminal)
 

@@ -171,7 +171,7 @@ async def test_links_that_keep_breaking_cost_and_double_nothing(database: str) -
         local_relay(proxy.conninfo) as relay,
         load(database, relay.url, tills=6) as working,
     ):
-        for number in range(12):
+        for number in range(8):
             proxy.lose_answer_to(b"count")
             await until(partial(has_lost, proxy, number + 1), within=10.0)
             await working.goes_on(number % 3)

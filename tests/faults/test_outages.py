@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 
 import psycopg
-import pytest
 
 from tests.cluster import VERSION, TestCluster, running_cluster
 from tests.faults.deeds import TABLE, seat
@@ -47,9 +46,9 @@ async def test_after_a_long_outage_it_serves_within_two_seconds(private_cluster:
         stopped = time.monotonic()
         answer = await terminal.ask("UPDATE_TABLE", {"action": "update", "data": {"id": "1", "seats": 5}})
         assert answer["data"]["code"] == "UNAVAILABLE"
-        assert time.monotonic() - stopped < 5.0
+        assert time.monotonic() - stopped < 4.0
         # By now every pause between two attempts has grown to its ceiling.
-        await until(lambda: time.monotonic() - stopped > 6.5, within=15.0)
+        await until(lambda: time.monotonic() - stopped > 5.5, within=15.0)
         assert (await relay.get("/health"))[0] == 503
         await asyncio.to_thread(private_cluster.start)
         back = time.monotonic()
@@ -141,22 +140,24 @@ async def test_a_database_that_is_short_of_memory_is_away_and_not_the_end(databa
         await agree(database, terminal)
 
 
-@pytest.mark.skipif(VERSION == "15", reason="the queue cannot be made small before PostgreSQL 17")
-async def test_a_full_notification_queue_refuses_nothing_for_good() -> None:
-    with running_cluster(max_notify_queue_pages="64") as cluster:
-        cluster.create_database("minipos")
-        conninfo = cluster.conninfo("minipos")
-        async with local_relay(conninfo, proof_seconds=1.0) as relay, terminals(relay.url, 1) as (terminal,):
-            with psycopg.connect(cluster.conninfo("postgres")) as offender:
-                offender.execute("listen elsewhere")
-                offender.commit()
-                offender.execute("select 1")  # a listener in a transaction reads nothing, and nothing is let go
-                fill(conninfo)
-                error = await terminal.refused("UPDATE_SETTINGS", {"theme": "dark"})
-                assert error["retryable"], error
-                assert (await relay.health())["database"]["reached"]
-            await until(lambda: is_dark(terminal), within=5.0)
-            await agree(conninfo, terminal)
+# Before PostgreSQL 17 the queue cannot be made so small that a test could fill it.
+if VERSION != "15":
+
+    async def test_a_full_notification_queue_refuses_nothing_for_good() -> None:
+        with running_cluster(max_notify_queue_pages="64") as cluster:
+            cluster.create_database("minipos")
+            conninfo = cluster.conninfo("minipos")
+            async with local_relay(conninfo, proof_seconds=1.0) as relay, terminals(relay.url, 1) as (terminal,):
+                with psycopg.connect(cluster.conninfo("postgres")) as offender:
+                    offender.execute("listen elsewhere")
+                    offender.commit()
+                    offender.execute("select 1")  # a listener in a transaction reads nothing, and nothing is let go
+                    fill(conninfo)
+                    error = await terminal.refused("UPDATE_SETTINGS", {"theme": "dark"})
+                    assert error["retryable"], error
+                    assert (await relay.health())["database"]["reached"]
+                await until(lambda: is_dark(terminal), within=5.0)
+                await agree(conninfo, terminal)
 
 
 async def is_dark(terminal: Terminal) -> bool:

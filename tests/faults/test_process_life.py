@@ -72,7 +72,11 @@ async def test_what_is_held_up_when_it_leaves_is_still_done(database: str) -> No
 
 
 async def test_a_deaf_database_does_not_keep_it_from_leaving(database: str) -> None:
-    async with proxied(database) as proxy, relay_process(proxy.conninfo) as relay, terminals(relay.url, 2):
+    async with (
+        proxied(database) as proxy,
+        relay_process(proxy.conninfo, RELAY_SWEEP_SECONDS="0.3") as relay,
+        terminals(relay.url, 2),
+    ):
         proxy.deaf = True
         await until(lambda: is_down(relay), within=6.0, what="a health that is down")
         relay.send(signal.SIGTERM)

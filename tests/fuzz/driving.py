@@ -13,7 +13,7 @@ from tests.fuzz.raw_frames import TEXT, Frame
 from tests.fuzz.raw_terminal import BARRIER, PATIENCE, RawTerminal
 
 UPGRADES = 0.04  # of all cases
-FAILURES = 3  # after which it stops
+FAILURES = 2  # after which it stops
 SHRINK_SECONDS = 10.0  # to cut a failure down …
 SHRINK_PATIENCE = 1.0  # … where a relay that hangs is waited for no longer than this
 

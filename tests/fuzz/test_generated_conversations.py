@@ -35,61 +35,64 @@ GROWTH_BYTES = 32 << 20  # of the relay's memory, from the warm-up to the end
 SLOWEST = 500  # frames a second, on a machine that has other things to do
 LOCAL_FRAMES = 1500
 
-unless_one_case = pytest.mark.skipif(CASE is not None, reason="FUZZ_CASE asks for one case")
 
+# FUZZ_CASE asks for one case of FUZZ_SEED, to repeat a failure, and for nothing else.
+if CASE is None:
 
-@unless_one_case
-@pytest.mark.timeout(60 + FRAMES / SLOWEST)
-async def test_generated_conversations_end_by_the_rules_and_keep_no_neighbour_waiting(database: str) -> None:
-    loop = asyncio.get_running_loop()
-    spawn = multiprocessing.get_context("spawn")
-    async with relay_process(database, wait_ready=True, **SETTINGS) as relay:
-        with ProcessPoolExecutor(WORKERS, mp_context=spawn) as pool:
+    @pytest.mark.timeout(60 + FRAMES / SLOWEST)
+    async def test_generated_conversations_end_by_the_rules_and_keep_no_neighbour_waiting(database: str) -> None:
+        loop = asyncio.get_running_loop()
+        spawn = multiprocessing.get_context("spawn")
+        async with relay_process(database, wait_ready=True, **SETTINGS) as relay:
+            with ProcessPoolExecutor(WORKERS, mp_context=spawn) as pool:
 
-            def held(seed: str, frames: int) -> asyncio.Future[list[Tally]]:
-                each = frames // WORKERS
-                return asyncio.gather(
-                    *(loop.run_in_executor(pool, fuzz, relay.port, seed, one, WORKERS, each) for one in range(WORKERS))
-                )
+                def held(seed: str, frames: int) -> asyncio.Future[list[Tally]]:
+                    each = frames // WORKERS
+                    return asyncio.gather(
+                        *(
+                            loop.run_in_executor(pool, fuzz, relay.port, seed, one, WORKERS, each)
+                            for one in range(WORKERS)
+                        )
+                    )
 
-            check(await held(f"{SEED}-warm-up", WARM_UP))
-            neighbour = Neighbour(relay.url)
-            async with neighbour:
-                await alone(relay, clients=1)
-                assert relay.process is not None
-                memory = resident(relay.process.pid)
-                rest = await neighbour.measure(over(REST_SECONDS))
-                work = held(SEED, FRAMES)
-                busy = await neighbour.measure(work)
-                count = check(await work)
-                rest += await neighbour.measure(over(REST_SECONDS))
-                await alone(relay, clients=1)
-                growth = resident(relay.process.pid) - memory
-            assert neighbour.faults == []
-        await alone(relay)
-        log = relay.log
-    quick, slow = statistics.median(rest), statistics.median(busy)
-    print(
-        f"\n{count} frames of the seed {SEED}; the neighbour's heartbeats took {slow * 1e3:.2f} ms,"
-        f" at rest {quick * 1e3:.2f} ms; the relay grew by {growth >> 10} KiB"
-    )
-    assert count >= FRAMES
-    assert complaints(log) == []
-    assert slow <= max(TWICE * quick, NOISE_SECONDS)
-    assert growth <= GROWTH_BYTES
+                check(await held(f"{SEED}-warm-up", WARM_UP))
+                neighbour = Neighbour(relay.url)
+                async with neighbour:
+                    await alone(relay, clients=1)
+                    assert relay.process is not None
+                    memory = resident(relay.process.pid)
+                    rest = await neighbour.measure(over(REST_SECONDS))
+                    work = held(SEED, FRAMES)
+                    busy = await neighbour.measure(work)
+                    count = check(await work)
+                    rest += await neighbour.measure(over(REST_SECONDS))
+                    await alone(relay, clients=1)
+                    growth = resident(relay.process.pid) - memory
+                assert neighbour.faults == []
+            await alone(relay)
+            log = relay.log
+        quick, slow = statistics.median(rest), statistics.median(busy)
+        print(
+            f"\n{count} frames of the seed {SEED}; the neighbour's heartbeats took {slow * 1e3:.2f} ms,"
+            f" at rest {quick * 1e3:.2f} ms; the relay grew by {growth >> 10} KiB"
+        )
+        assert count >= FRAMES
+        assert complaints(log) == []
+        assert slow <= max(TWICE * quick, NOISE_SECONDS)
+        assert growth <= GROWTH_BYTES
 
+    async def test_generated_conversations_leave_nothing_behind(
+        database: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with clean_relay(database, caplog, max_message_bytes=LIMIT, heartbeat_seconds=300.0) as relay:
+            check([await asyncio.to_thread(fuzz, relay.port, f"{SEED}-local", 0, 1, LOCAL_FRAMES)])
+            assert (await relay.health())["clients"] == 0
 
-@unless_one_case
-async def test_generated_conversations_leave_nothing_behind(database: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with clean_relay(database, caplog, max_message_bytes=LIMIT, heartbeat_seconds=300.0) as relay:
-        check([await asyncio.to_thread(fuzz, relay.port, f"{SEED}-local", 0, 1, LOCAL_FRAMES)])
-        assert (await relay.health())["clients"] == 0
+else:
 
-
-@pytest.mark.skipif(CASE is None, reason="FUZZ_SEED and FUZZ_CASE repeat one case of a failure")
-async def test_one_case_of_a_seed(database: str) -> None:
-    async with relay_process(database, wait_ready=True, **SETTINGS) as relay:
-        check([await asyncio.to_thread(fuzz, relay.port, SEED, int(CASE or 0), 1, 1)])
+    async def test_one_case_of_a_seed(database: str) -> None:
+        async with relay_process(database, wait_ready=True, **SETTINGS) as relay:
+            check([await asyncio.to_thread(fuzz, relay.port, SEED, int(CASE or 0), 1, 1)])
 
 
 def check(tallies: Sequence[Tally]) -> int:

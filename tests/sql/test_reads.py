@@ -114,6 +114,19 @@ def test_orders_are_the_newest_and_can_be_paged(shop: Shop) -> None:
     assert shop.sql("select data::jsonb ->> 'id' from pos.read_orders(1, 99, 10)") == [("late",)]
 
 
+def test_only_messages_of_the_last_minute_are_read_and_the_newest_of_them(shop: Shop) -> None:
+    shop.sql(
+        """insert into pos.messages (restaurant_id, number, client_id, data, created_at)
+           select 1, n, 't1', '{}', now() - interval '2 minutes' * (n <= 50)::integer
+           from generate_series(1, 1150) as n"""
+    )
+    read: LiteralString = "select number from pos.read_messages('{1}', array[%s::bigint])"
+    assert [row[0] for row in shop.sql(read, 0)] == list(range(151, 1151))
+    assert [row[0] for row in shop.sql(read, 1148)] == [1149, 1150]
+    shop.sql("delete from pos.messages where number > 60")
+    assert [row[0] for row in shop.sql(read, 0)] == list(range(51, 61))
+
+
 # What is read often must not be read from end to end.
 
 ROWS = 20_000

@@ -77,10 +77,14 @@ def test_an_id_alone_means_the_terminals_own_sale_unless_it_knows_better(shop: S
     assert shop.row("order_history", ID)["status"] == "void"
 
 
-def test_a_different_sale_is_not_voided(shop: Shop) -> None:
+@pytest.mark.parametrize("action", ["update", "void"])
+def test_nobody_edits_or_voids_a_different_sale(shop: Shop, action: str) -> None:
     shop.order("add", NEW_ORDER, "t1")
-    answer = shop.order("void", {"id": ID, "createdAt": OTHER["createdAt"]}, "t2")
-    assert (answer.code, answer.details) == ("CONFLICT", {"current": {**NEW_ORDER, "version": 1}})
+    for id in (None, "m1"):
+        answer = shop.order(action, OTHER, "t2", id=id)
+        assert (answer.code, answer.field) == ("CONFLICT", "id")
+        assert answer.details == {"current": {**NEW_ORDER, "version": 1}}
+    assert shop.head == 1
 
 
 @pytest.mark.parametrize(
