@@ -291,6 +291,8 @@ class Connection:
                 self._refuse(Refusal("BUSY", "the answer was lost; ask again"), deed.mutation.id)
             return
         self.session.seen = max(self.session.seen, answer.revision)
+        if self._room is not None:
+            self._room.acknowledged = max(self._room.acknowledged, answer.revision)
         if deed.acknowledge:
             details = answer.details_parsed()
             self.session.reply(

@@ -132,6 +132,7 @@ class Room:
         self.named_at = 0.0  # when the database was last asked whose slug this is
         self.epoch = ""
         self.window: Window | None = None
+        self.acknowledged = 0  # the newest revision that a terminal was told of here, perhaps before the change came
         self.messages = 0  # number of the newest MESSAGE passed on
         self.sessions: set[Session] = set()
         self.idle_since = time.monotonic()
@@ -237,6 +238,8 @@ class Hub:
         Live sessions of the time before are resynced.
         """
         first = room.window is None
+        if not first:
+            room.acknowledged = 0
         room.epoch = epoch
         room.window = Window(head, *self._limits)
         room.messages = messages

@@ -179,11 +179,16 @@ class Listener:
         if not rooms:
             return
         cursors = {room.restaurant_id: room.head for room in rooms}
+        windows = {room.restaurant_id: room.window for room in rooms}
         epoch, read = await self._database.read_changes(cursors, rows=READ_ROWS, size=READ_BYTES, live=True)
         behind: dict[int, int] = {}
         for room in rooms:
             changes = read.get(room.restaurant_id)
             if changes is None or epoch is None:
+                continue
+            if room.window is not windows[room.restaurant_id]:
+                # It began anew while this was read, which may be of the history before.
+                self.ring(room.restaurant_id)
                 continue
             if epoch != room.epoch:
                 self._begin_anew(room, epoch, changes, "the epoch changed")

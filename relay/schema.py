@@ -106,7 +106,11 @@ async def _connected(conninfo: str, seconds: float) -> AsyncIterator[AsyncConnec
         async with (
             asyncio.timeout(seconds),
             await AsyncConnection.connect(
-                conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS, target_session_attrs="read-write"
+                conninfo,
+                autocommit=True,
+                client_encoding="UTF8",
+                connect_timeout=CONNECT_SECONDS,
+                target_session_attrs="read-write",
             ) as connection,
         ):
             yield connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,11 +61,12 @@ class Session:
 
     __slots__ = (
         "_outbox", "_outbox_bytes", "client_id", "cursor", "epoch", "greeted", "messages", "on_drained",
-        "restaurant_id", "seen", "state", "wire",
+        "restaurant_id", "seen", "since", "state", "wire",
     )  # fmt: skip
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
+        self.since = time.monotonic()
         self.state = State.NEW
         self.client_id = f"terminal-{secrets.token_hex(8)}"  # until it names itself
         self.greeted = False

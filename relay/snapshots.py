@@ -15,10 +15,10 @@ from .hub import Frames
 class Snapshot:
     """A state as the frames of a SYNC_RESPONSE: encoded once, whatever the reason and whoever asks."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, read_at: float) -> None:
         self.state = state
+        self.read_at = read_at  # when the read began: it holds all that was committed before (time.monotonic)
         self.epoch, self.revision = state.epoch, state.revision
-        self.read_at = time.monotonic()
         # UTF-8 for the terminals beside the texts for the API.
         self._middle = middle(self._members())
         self._frames: dict[str, Frames] = {}

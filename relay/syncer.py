@@ -25,7 +25,7 @@ from .snapshots import Snapshot, Snapshots
 
 log = logging.getLogger("relay.syncer")
 
-FRESH_SECONDS = 1.0  # a snapshot this old still serves a first sync, followed by the changes since
+GATHER_SECONDS = 0.1  # from one snapshot of a restaurant to the next, which all share who ask meanwhile
 TURN_SECONDS = 10.0  # to wait among the restaurants that want to be read
 MARGIN = READ_ROWS // 2  # changes read beyond the oldest that is missed, for the terminal that comes next
 POLICY, FAULT = 1008, 1011  # close codes (RFC 6455, section 7.4.1)
@@ -90,12 +90,13 @@ class Syncer:
             if self._syncs.get(session) is sync:
                 del self._syncs[session]
 
-    async def snapshot(self, room: Room, least: int = 0) -> Snapshot:
-        """The restaurant's state at `least` or later, at most FRESH_SECONDS old or at the head."""
+    async def snapshot(self, room: Room, least: int = 0, since: float = 0.0) -> Snapshot:
+        """The restaurant's state at revision `least` or later, with all that anybody knew of before `since`."""
         await self._position(room)
         async with self._reading(room):
             found = self._snapshots.get(room.restaurant_id)
-            if found is None or not self._serves(found, room, least):
+            if found is None or not self._serves(found, room, least, since):
+                await asyncio.sleep(found.read_at + GATHER_SECONDS - time.monotonic() if found else 0)
                 found = await self._read(room)
             return found
 
@@ -132,7 +133,9 @@ class Syncer:
             return
         if reason == "ahead":
             session.seen = 0  # what it knows of is not in this history
-        snapshot = await self.snapshot(room, session.seen)
+        # Whoever names no cursor may have seen on another socket what was committed before this one was opened.
+        since = session.since if reason == "first-sync" else 0.0
+        snapshot = await self.snapshot(room, session.seen, since)
         if snapshot.revision < session.seen:
             snapshot = await self.snapshot(room, session.seen)  # an ACK came while it was read
         if self._waits(session, sync):
@@ -287,22 +290,22 @@ class Syncer:
         window = None
         while window is not room.window:
             # Where the room began anew meanwhile, what was read may be of the time before.
-            window = room.window
+            window, began = room.window, time.monotonic()
             async with self._turn():
                 state = await self._database.snapshot(room.restaurant_id, self._settings.snapshot_orders)
         if state.epoch != room.epoch:
             self._hub.position(room, state.epoch, state.revision, room.messages)
             self._ring(room.restaurant_id)
-        found = Snapshot(state)
+        found = Snapshot(state, began)
         log.debug("snapshot read", extra=fields(restaurant=room.slug, revision=found.revision, bytes=found.size))
         self._snapshots.keep(room.restaurant_id, found)
         return found
 
-    def _serves(self, snapshot: Snapshot, room: Room, least: int) -> bool:
+    def _serves(self, snapshot: Snapshot, room: Room, least: int, since: float) -> bool:
         # What follows it must be in the window, and nobody is moved back.
         assert room.window is not None
         return (
             snapshot.epoch == room.epoch
             and snapshot.revision >= max(least, room.window.base)
-            and (snapshot.revision >= room.head or time.monotonic() - snapshot.read_at < FRESH_SECONDS)
+            and (snapshot.read_at >= since or snapshot.revision >= max(room.head, room.acknowledged))
         )

@@ -147,10 +147,12 @@ async def test_when_history_changes_every_live_session_is_resynced_once() -> Non
     (ready, ready_wire), (slow, slow_wire), (held, _) = (rooms.join(10) for _ in range(3))
     slow_wire.stop()
     held.state = State.HELD
-    ready.seen = slow.seen = held.seen = 10
+    ready.seen = slow.seen = held.seen = rooms.room.acknowledged = 10
     rooms.hub.position(rooms.room, "another", 4, 0)
     assert rooms.resynced == [ready]
-    assert ready.seen == slow.seen == held.seen == 0, "revisions of the old history mean nothing any more"
+    assert ready.seen == slow.seen == held.seen == rooms.room.acknowledged == 0, (
+        "revisions of the old history mean nothing any more"
+    )
     await rooms.append(20)
     assert rooms.resynced == [ready]
     slow_wire.go()

@@ -16,7 +16,7 @@ from tests.wires import HandMadeWire
 
 def snapshot(size: int = 10, revision: int = 5) -> Snapshot:
     menu = json.dumps([{"id": "1", "name": "မုန့်ဟင်းခါး".ljust(size)}], ensure_ascii=False)
-    return Snapshot(State("e1", revision, "[]", menu, '["Main"]', '{"a":1}', "[]"))
+    return Snapshot(State("e1", revision, "[]", menu, '["Main"]', '{"a":1}', "[]"), read_at=0.0)
 
 
 def read(frames: tuple[bytes, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from relay import syncer as syncer_module
 from relay.errors import DatabaseUnavailable
 from relay.listener import READ_ROWS
 from relay.session import State, Sync
-from relay.syncer import FRESH_SECONDS, MARGIN
+from relay.syncer import MARGIN
 from tests.fakes import Syncing, heard
 from tests.waiting import until
 
@@ -164,17 +164,51 @@ async def test_a_snapshot_holds_what_its_terminal_knows_of() -> None:
     assert heard(wire) == ["snapshot first-sync 5", "snapshot first-sync 6"]
 
 
-async def test_a_fresh_snapshot_serves_others_with_the_changes_since() -> None:
+async def test_a_snapshot_read_since_a_terminal_came_serves_it_with_the_changes_since() -> None:
     parts = Syncing(head=5)
+    session, wire = parts.enter()
     await answers(parts, FIRST)
     parts.database.append(7)
     parts.take()
-    assert await answers(parts, FIRST) == [["snapshot first-sync 5", 6, 7]]
+    await parts.syncer.answer(session, FIRST)
+    assert heard(wire) == ["snapshot first-sync 5", 6, 7]
     assert parts.database.reads["snapshots"] == 1
-    snapshot = parts.syncer._snapshots.get(1)
-    assert snapshot is not None
-    snapshot.read_at -= FRESH_SECONDS
-    assert await answers(parts, FIRST, FIRST) == [["snapshot first-sync 7"]] * 2
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_what_a_terminal_may_have_seen_on_its_last_socket_is_in_the_snapshot(shown: bool) -> None:
+    parts = Syncing(head=5)
+    await answers(parts, FIRST)
+    parts.database.append(6)
+    if shown:
+        parts.take()
+    else:
+        parts.room.acknowledged = 6
+    assert await answers(parts, FIRST) == [["snapshot first-sync 6"]]
+
+
+async def test_a_snapshot_of_any_age_serves_who_holds_less() -> None:
+    parts = Syncing(head=50, window_changes=10)
+    await answers(parts, FIRST)
+    parts.database.append(52)
+    parts.take()
+    assert await answers(parts, at(9), at(60, "e0")) == [
+        ["snapshot too-old 50", 51, 52],
+        ["snapshot epoch-changed 50", 51, 52],
+    ]
+    assert parts.database.reads["snapshots"] == 1
+
+
+async def test_snapshots_are_read_no_faster_than_terminals_gather() -> None:
+    parts = Syncing(head=5)
+    await answers(parts, FIRST)
+    asking = []
+    for head in range(6, 12):
+        parts.database.append(head)
+        parts.take()
+        asking += [asyncio.create_task(answers(parts, FIRST)) for _ in range(10)]
+        await until(lambda: parts.room.reading.locked())
+    await asyncio.gather(*asking)
     assert parts.database.reads["snapshots"] == 2
 
 

@@ -72,13 +72,13 @@ class _Conversation:
         for number, frame in enumerate(frames):
             if not frame.minimal:  # "the minimal number of bytes MUST be used", but who reads may be liberal
                 self._may_end.add(ILLEGAL)
+            if frame.is_control and self._size + frame.length > self._limit:
+                # websockets counts a control frame among the bytes of the message that it interrupts.
+                self._may_end.add(TOO_BIG)
             if codes := self._codes(frame):
                 return self._outcome(codes, number, echo=self._echo)
             if frame.opcode == PING:
                 self._pongs.append(frame.payload)
-                if self._size + len(frame.payload) > self._limit:
-                    # websockets counts a control frame among the bytes of the message it interrupts.
-                    self._may_end.add(TOO_BIG)
             elif not frame.is_control and (ends := self._take(frame)):
                 # What comes in one segment with such a message may be read before the message is.
                 rest = outcome_of(frames[number + 1 :], self._limit)

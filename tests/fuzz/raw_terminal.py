@@ -41,11 +41,14 @@ class RawTerminal:
         self.head = ""
         self.ended = False  # nothing more can come
         self.answers_close = True
+        self.acks: set[str] = set()
+        self._acked: set[str] = set()  # before: what was asked for twice is acknowledged twice
         self.forget()
 
     def forget(self) -> None:
+        self._acked |= self.acks
         self.answers: list[Answer] = []
-        self.acks: set[str] = set()
+        self.acks = set()
         self.pongs: list[bytes] = []
         self.close: bytes | None = None  # the payload of the relay's close
         self.faults: list[str] = []  # what a server must not send
@@ -184,10 +187,8 @@ class RawTerminal:
     def _hear(self, data: bytes) -> None:
         message = json.loads(data)
         kind, ref = message["type"], message.get("ref")
-        if kind == "ACK":
-            self.acks.add(ref)
-        elif kind == "ERROR" and message["data"]["retryable"]:
-            self.acks.add(ref)  # the database was busy: an answer too
+        if kind == "ACK" or (kind == "ERROR" and message["data"]["retryable"]):  # a busy database is an answer too
+            self.acks |= {ref} - self._acked
         elif kind == "ERROR":
             code = message["data"]["code"]
             self.answers.append(Answer(kind, code if code == UNREADABLE else REFUSED, ref))
