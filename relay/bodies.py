@@ -114,14 +114,14 @@ _ID = text(1, 128)
 _BY_ID = Spec({"id": _ID}, required=("id",))
 _ANY_LINES = Spec()
 _LINE = Spec({"id": _ID, "price": number(0), "quantity": number(0)}, required=("id",))
-_LINES = Spec({"id": _ID, "orderId": text(null=True), "items": lines(_LINE, least=1)}, required=("id", "items"))
+_LINES = Spec({"id": _ID, "orderId": text(0, 128, null=True), "items": lines(_LINE, least=1)}, required=("id", "items"))
 _TABLE = Spec(
     {
         "id": _ID,
         "number": whole(0, MAX_INT),
         "seats": whole(0, 1000),
         "status": must_be("one of " + ", ".join(_STATUSES), lambda value: value in _STATUSES),
-        "orderId": text(null=True),
+        "orderId": text(0, 128, null=True),
         "reservationTime": text(null=True),
         "orderItems": lines(_ANY_LINES, as_text=True, null=True),
         "orderTotal": number(null=True),

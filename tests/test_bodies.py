@@ -175,5 +175,5 @@ def test_a_refusal_names_the_field_inside_the_body(spec: Spec, body: dict[str, o
 def test_a_refusal_says_what_the_field_must_be() -> None:
     with pytest.raises(Refusal, match=r"^price must be a number of at least 0$"):
         bodies.check(MENU["update_item"], {"id": "1", "price": "free"})
-    with pytest.raises(Refusal, match=r"^data\.orderId must be text or null$"):
+    with pytest.raises(Refusal, match=r"^data\.orderId must be text of 0 to 128 characters or null$"):
         bodies.check(TABLE["update"], {"id": "1", "orderId": 1}, "data.")

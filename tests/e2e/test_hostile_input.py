@@ -235,7 +235,6 @@ async def test_the_id_of_a_refused_message_comes_back_wherever_it_can_be_read(re
             assert "ref" not in await answer_to(hostile, text)
 
 
-@pytest.mark.xfail(reason="relay/bodies.py knows no length of an orderId, and SQL refuses it by the column's name")
 async def test_an_order_id_that_no_order_can_have_is_refused_by_name(relay: LocalRelay, database: str) -> None:
     async with terminals(relay.url, 1) as (hostile,):
         await hostile.table("add", TABLE)
@@ -254,5 +253,5 @@ async def test_an_order_id_that_no_order_can_have_is_refused_by_name(relay: Loca
 async def test_no_text_keeps_the_relay_from_its_work(relay: LocalRelay, prefix: str) -> None:
     async with terminals(relay.url, 2) as (hostile, other):
         await hostile.send_text(prefix + '"' + '\\"' * 20_000)  # a text that does not end
-        await other.ask("NEXT_ORDER_ID", within=1.0)
+        await other.ask("NEXT_ORDER_ID", within=5.0)
         await hostile.hears("ERROR")
