@@ -89,7 +89,7 @@ class LocalRelay(Reachable):
 @asynccontextmanager
 async def local_relay(conninfo: str, *, wait_ready: bool = True, **settings: Any) -> AsyncIterator[LocalRelay]:
     """A relay on a database, in this process; `settings` are fields of Settings. It is drained at the end."""
-    base = Settings(conninfo=conninfo, listen_conninfo=conninfo, database_named=True, port=0, drain_seconds=5.0)
+    base = Settings(conninfo=conninfo, listen_conninfo=conninfo, database_named=True, port=0, drain_seconds=15.0)
     relay = Relay(dataclasses.replace(base, **settings))
     running = LocalRelay(relay, asyncio.create_task(relay.run()))
 
