@@ -18,6 +18,7 @@ VERSION = 1
 ENTRY = "schema.sql"
 SEED = "seed.sql"
 HOW_TO_APPLY = "run `relay schema apply`, or `psql -d DATABASE -f sql/schema.sql` as the schema's owner"
+HOW_TO_CREATE = "createdb --encoding=UTF8 --template=template0 minipos_db"
 CONNECT_SECONDS = 3
 CHECK_SECONDS = 5.0
 APPLY_SECONDS = 300.0  # an upgrade of a large database; the installers before it in the queue included
@@ -90,6 +91,10 @@ async def ensure(conninfo: str, *, upgrade: bool) -> None:
 
 async def _run(conninfo: str, name: str) -> None:
     async with _connected(conninfo, APPLY_SECONDS) as connection:
+        # guard.sql says it too, but here the server converts the whole script before it runs the first line of it.
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise SchemaError(f"the relay needs a database in UTF8, this one is in {encoding} ({HOW_TO_CREATE})")
         try:
             await connection.execute(script(name).encode())
         except psycopg.Error as error:

@@ -97,10 +97,11 @@ class Driver:
         at = outcome.end_at if talk.settled and outcome.end_at else 0
         if at:
             terminal.send(talk.cut(rng, talk.frames[:at]), pace)
-            self._settle(terminal, outcome_of(talk.frames[:at]), message=False)
+            before = outcome_of(talk.frames[:at])
+            self._settle(terminal, before, message=False, ask=not before.crowded)
         terminal.send(talk.cut(rng, talk.frames[at:]), pace)
         if not outcome.ends:
-            self._settle(terminal, outcome, message=not outcome.unfinished, ask=not talk.missing)
+            self._settle(terminal, outcome, message=not outcome.unfinished, ask=not (talk.missing or outcome.crowded))
         if talk.missing:
             terminal.half_close()
         if outcome.ends or talk.missing:
@@ -191,7 +192,7 @@ def judge(terminal: RawTerminal, outcome: Outcome, *, settled: bool = False, mis
     answers = [answer for answer in terminal.answers if answer.ref != BARRIER]
     code, ends = terminal.close_code, outcome.ends or NO_CODES
     problems = list(terminal.faults)
-    early = code is not None and code not in ends and code in outcome.may_end
+    early = code is not None and code in outcome.may_end
     if ends and not early and code not in ends:
         problems.append(f"closed with {code}, not with {sorted(ends)}")
     if not ends and not early and (code is not None or (terminal.ended and not missing)):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from tests.fuzz.raw_frames import BINARY, CLOSE, CONTINUATION, OPCODES, PING, Frame
 
 LIMIT = 70_000  # the relay's RELAY_MAX_MESSAGE_BYTES here: above 65,536, where a length takes 8 bytes
+CONTROL_BYTES = 125  # the most that a control frame holds (section 5.5)
 NO_CODE = 1005  # a close without a code, as the RFC numbers it (section 7.1.5)
 ILLEGAL, NOT_UTF8, TOO_BIG, GOODBYE = 1002, 1007, 1009, 1000
 # Section 7.4.1 and the IANA registry; 3000-4999 are for libraries and applications.
@@ -48,7 +49,8 @@ class Outcome:
     echo: bytes | None = None  # the terminal's close, which comes back byte for byte
     spare_pongs: tuple[bytes, ...] = ()  # it may answer these too, in this order
     end_at: int | None = None  # the number of the frame that ends it
-    unfinished: bool = False  # a fragmented message is not complete
+    unfinished: bool = False  # a fragmented message is not complete …
+    crowded: bool = False  # … and leaves no room below the limit
 
 
 def outcome_of(frames: Sequence[Frame], limit: int = LIMIT) -> Outcome:
@@ -72,7 +74,7 @@ class _Conversation:
         for number, frame in enumerate(frames):
             if not frame.minimal:  # "the minimal number of bytes MUST be used", but who reads may be liberal
                 self._may_end.add(ILLEGAL)
-            if frame.is_control and self._size + frame.length > self._limit:
+            if frame.is_control and self._size + frame.length > self._limit >= frame.length:
                 # websockets counts a control frame among the bytes of the message that it interrupts.
                 self._may_end.add(TOO_BIG)
             if codes := self._codes(frame):
@@ -98,6 +100,7 @@ class _Conversation:
             spare_pongs=tuple(spare),
             end_at=at,
             unfinished=self._opcode != CONTINUATION,
+            crowded=self._size + CONTROL_BYTES > self._limit,
         )
 
     def _codes(self, frame: Frame) -> set[int]:
@@ -107,10 +110,10 @@ class _Conversation:
             codes.add(ILLEGAL)
         if frame.length >= 1 << 63:  # "the most significant bit MUST be 0"; and it is too much in any case
             codes |= {ILLEGAL, TOO_BIG}
-        if self._size + frame.length > self._limit and (not frame.is_control or frame.length > 125):
+        if self._size + frame.length > self._limit and (not frame.is_control or frame.length > CONTROL_BYTES):
             codes.add(TOO_BIG)
         if frame.is_control:
-            if frame.length > 125 or not frame.fin:
+            if frame.length > CONTROL_BYTES or not frame.fin:
                 codes.add(ILLEGAL)
             if frame.opcode == CLOSE:
                 codes |= self._codes_of_close(frame.payload, illegal=bool(codes))

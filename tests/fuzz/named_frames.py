@@ -41,7 +41,7 @@ from tests.fuzz.raw_frames import (
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A conversation and its outcome; `end_at` and `unfinished` of the outcome are not looked at."""
+    """A conversation and its outcome; `end_at`, `unfinished` and `crowded` of the outcome are left to the rules."""
 
     name: str
     talk: Conversation

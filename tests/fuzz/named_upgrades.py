@@ -182,6 +182,10 @@ def generated_upgrade(rng: Random) -> Upgrade:
     """One of the named ones in other segments, or one with some bytes changed, lost or added."""
     named = rng.choice(NAMED)
     data = named.data
+    if (
+        b"\r\n\r\n" in data[:-4]
+    ):  # uvicorn loses what comes in one segment with a request; a part of it would be misread
+        named = replace(named, statuses=GARBLED, closes=None, half_closed=True)
     if rng.random() < 0.3:
         at, kept = rng.randrange(len(data) or 1), rng.choice((0, 1, 1, 4))
         data = data[:at] + rng.randbytes(rng.choice((0, 1, 1, 4))) + data[at + kept :]

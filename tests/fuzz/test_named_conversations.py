@@ -33,7 +33,7 @@ def test_a_named_conversation_ends_as_it_is_written(driver: Driver, named: Named
 def outcome_at(named: Named) -> Outcome:
     """The outcome as written, and at which frame the rules see it."""
     rules = expected(named.talk)
-    return replace(named.outcome, end_at=rules.end_at, unfinished=rules.unfinished)
+    return replace(named.outcome, end_at=rules.end_at, unfinished=rules.unfinished, crowded=rules.crowded)
 
 
 def test_the_rules_come_to_every_outcome_that_is_written() -> None:
