@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -36,6 +37,20 @@ def make_changes(conninfo: str, count: int, slug: str = "default", size: int = 0
                 " from pos.restaurants as r where r.restaurant_id = t.restaurant_id and r.slug = %s and t.id = %s",
                 ("x" * size, slug, str(number % ROWS + 1)),
             )
+
+
+async def truncate_log(conninfo: str) -> None:
+    """Begin another history of changes: every terminal must be told.
+
+    In a thread, because TRUNCATE waits for every read of the log that is under way: for one of many rows until the
+    relay, perhaps in this very event loop, has taken them.
+    """
+
+    def truncate() -> None:
+        with psycopg.connect(conninfo) as connection:
+            connection.execute("truncate pos.sync_log")
+
+    await asyncio.to_thread(truncate)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from tests.flow import truncate_log
 from tests.relays import LocalRelay, local_relay
 from tests.terminals import Terminal, agree, terminals
 from tests.waiting import until
@@ -175,7 +176,7 @@ async def test_a_resync_and_a_sync_request_at_once_do_not_move_a_terminal_back(
         room = relay.relay.hub.room_of("default")
         assert room is not None
         with locked(database, "order_history"):
-            execute(database, "truncate pos.sync_log")  # another epoch: the relay resyncs its terminals by itself
+            await truncate_log(database)  # another epoch: the relay resyncs its terminals by itself
             await until(lambda: room.reading.locked() and room.epoch != only.epoch)
             await only.say("SYNC_REQUEST", {}, id="s")
             execute(database, "update pos.tables set seats = 9")

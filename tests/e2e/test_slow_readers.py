@@ -6,12 +6,10 @@ import asyncio
 import socket
 from pathlib import Path
 
-import psycopg
-
 from relay.frames import PIECE_BYTES
 from relay.session import OUTBOX_BYTES, Session
 from relay.wire import BUFFER_HIGH
-from tests.flow import ROWS, add_tables, make_changes
+from tests.flow import ROWS, add_tables, make_changes, truncate_log
 from tests.relays import LocalRelay, RelayProcess, local_relay, relay_process
 from tests.terminals import Terminal, agree, terminals
 from tests.waiting import until
@@ -94,8 +92,7 @@ async def test_a_new_history_does_not_pile_up_before_a_stopped_reader(database: 
         await asyncio.to_thread(make_changes, database, KERNEL_BYTES // SIZE, size=SIZE)
         await until(lambda: session.lagging)
         for number in range(5):
-            with psycopg.connect(database) as connection:
-                connection.execute("truncate pos.sync_log")
+            await truncate_log(database)
             await until(lambda number=number: len(others[0].snapshots) == number + 2)  # type: ignore[misc]
             assert session._outbox_bytes <= 2 * SIZE
         slow.read_again()

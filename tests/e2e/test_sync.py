@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from relay.syncer import GATHER_SECONDS
-from tests.flow import ROWS, add_tables, count_reads, flow, make_changes
+from tests.flow import ROWS, add_tables, count_reads, flow, make_changes, truncate_log
 from tests.relays import LocalRelay, local_relay
 from tests.terminals import Row, Terminal, agree, terminals
 from tests.waiting import until
@@ -273,7 +273,7 @@ async def test_when_the_log_is_truncated_all_terminals_take_the_state(
     async with terminals(relay.url, 20) as made:
         reads = count_reads(relay, monkeypatch)
         with flow(database, 100) if busy else nullcontext():
-            execute(database, "truncate pos.sync_log")
+            await truncate_log(database)
             await until(lambda: all(len(one.snapshots) == 2 for one in made), what="a snapshot for each")
         assert {one.snapshots[1]["reason"] for one in made} == {"epoch-changed"}
         assert {one.snapshots[0]["epoch"] for one in made}.isdisjoint(one.snapshots[1]["epoch"] for one in made)
