@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -45,11 +45,11 @@ class Conversation:
     settled: bool = False  # all is answered before the frame that ends it is sent
     missing: int = 0  # bytes of the last frame that are never sent
 
-    def cut(self, rng: Random, frames: Sequence[Frame]) -> list[bytes]:
-        """Some of its frames as segments."""
-        pieces = [bytes(frame) for frame in frames]
+    def cut(self, rng: Random, start: int = 0, end: int | None = None) -> list[bytes]:
+        """Its frames from `start` to `end` as segments."""
+        pieces = [bytes(frame) for frame in self.frames[start:end]]
         data = b"".join(pieces)
-        if self.missing and frames and frames[-1] is self.frames[-1]:
+        if self.missing and end is None:
             data = data[: -self.missing]
         if self.segments == "bytes":
             return cut(data, range(len(data)))

@@ -96,10 +96,10 @@ class Driver:
         pace = self._pacer.round_trip if talk.paced else None
         at = outcome.end_at if talk.settled and outcome.end_at else 0
         if at:
-            terminal.send(talk.cut(rng, talk.frames[:at]), pace)
+            terminal.send(talk.cut(rng, 0, at), pace)
             before = outcome_of(talk.frames[:at])
             self._settle(terminal, before, message=False, ask=not before.crowded)
-        terminal.send(talk.cut(rng, talk.frames[at:]), pace)
+        terminal.send(talk.cut(rng, at), pace)
         if not outcome.ends:
             self._settle(terminal, outcome, message=not outcome.unfinished, ask=not (talk.missing or outcome.crowded))
         if talk.missing:

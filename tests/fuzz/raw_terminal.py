@@ -75,9 +75,9 @@ class RawTerminal:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
-    def upgrade(self, data: bytes | None = None) -> None:
+    def upgrade(self) -> None:
         """Ask for the upgrade and wait for the answer; AssertionError unless it is granted."""
-        self.send([request() if data is None else data])
+        self.send([request()])
         self.hear_status()
         assert self.status == 101, f"the upgrade was answered with {self.head!r}"
 
