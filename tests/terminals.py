@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import psycopg
 import websockets
@@ -81,7 +81,7 @@ class Terminal:
         assert self._socket is not None
         self._socket.transport.resume_reading()
 
-    async def __aenter__(self) -> Terminal:
+    async def __aenter__(self) -> Self:
         if self._socket is None:
             await self.connect()
         return self
