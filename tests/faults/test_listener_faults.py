@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import psycopg
+import pytest
+from psycopg.rows import TupleRow
 
 from tests.faults.deeds import seat
 from tests.load import load
@@ -60,6 +64,51 @@ async def test_a_change_made_while_nobody_listens_arrives_when_it_listens_again(
             )
             connection.execute('update pos.restaurants set settings = \'{"theme": "dark"}\'')
         await terminal.reaches(1, within=2.0)
+
+
+async def test_a_change_made_between_the_loss_and_the_next_listen_is_read(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with local_relay(database, sweep_seconds=60.0) as relay, terminals(relay.url, 1) as (terminal,):
+        asked, slow = asyncio.Event(), asyncio.Event()
+        listening = relay.relay.database.listening
+
+        @asynccontextmanager
+        async def slowly() -> AsyncIterator[psycopg.AsyncConnection[TupleRow]]:
+            asked.set()
+            await slow.wait()
+            async with listening() as connection:
+                yield connection
+
+        monkeypatch.setattr(relay.relay.database, "listening", slowly)
+        await until(lambda: cut_listeners(database), what="a LISTEN connection")
+        await asked.wait()
+        await until(lambda: not relay.relay.listener._dirty, what="what was read before it listens")
+        # Nobody hears its doorbell, and the sweep is so rare that only a read after LISTEN can bring it.
+        await asyncio.to_thread(seat, database, 1)
+        slow.set()
+        await terminal.reaches(1, within=5.0)
+
+
+async def test_a_hole_in_the_log_is_never_skipped(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with local_relay(database) as relay, terminals(relay.url, 2) as watching:
+        await asyncio.to_thread(seat, database, 1)
+        await agree(database, *watching)
+
+        def delete_by_hand() -> None:
+            with psycopg.connect(database) as connection:
+                connection.execute("update pos.tables set seats = 5")
+                connection.execute("set constraints all immediate")
+                connection.execute("delete from pos.sync_log where revision = 2")
+                connection.execute("set constraints all deferred")
+                connection.execute("update pos.tables set seats = 6")
+
+        await asyncio.to_thread(delete_by_hand)
+        await until(lambda: all(len(one.snapshots) == 2 for one in watching), what="the state for each")
+        await asyncio.to_thread(seat, database, 2)
+        await agree(database, *watching)
+        assert [revision for _, revision, _ in watching[0].applied] == [1, 4]
+        assert "the log has a hole" in caplog.text
 
 
 async def test_a_deaf_listen_connection_is_noticed_while_the_sweep_brings_the_changes(database: str) -> None:
