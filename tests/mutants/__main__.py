@@ -1,0 +1,113 @@
+"""The tests' own test: twelve faults put in on purpose, each of which named tests must see.
+
+    python -m tests.mutants [NUMBER ...]
+
+Each is a patch beside this file: what it breaks, the tests that are to fail, the change. It is applied to a copy of the
+tree, and the tests run there. They must pass without it, and one of them must fail with it: not for a copy that cannot
+even be imported, or a database that cannot be made. Exit status 1 if a fault is not seen or a patch no longer applies.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("relay", "sql", "tests")
+SECONDS = 180  # for the tests of one mutant
+AT_ONCE = 2
+TESTS_FAILED = 1  # pytest's exit status; others mean that nothing was tested
+RENEW = "does not apply: make the change anew and put `git diff -U2` into the patch"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: `about` says what it breaks, `tests` are the node ids of which one must fail."""
+
+    patch: Path
+    about: str
+    tests: tuple[str, ...]
+
+    @classmethod
+    def read(cls, patch: Path) -> Mutant:
+        head = patch.read_text().partition("diff --git")[0]
+        return cls(patch, head.partition("\n")[0], tuple(re.findall(r"^test: (\S+)$", head, flags=re.MULTILINE)))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a mutant: `seen_by` is the first test that failed; without one `fault` says why."""
+
+    mutant: Mutant
+    seen_by: str
+    fault: str
+    seconds: float
+
+
+@contextmanager
+def copy_of_the_tree() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="relay-mutant-") as folder:
+        for part in PARTS:
+            shutil.copytree(ROOT / part, Path(folder, part), ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        yield Path(folder)
+
+
+def run_tests(folder: Path, tests: Iterable[str], seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-rfE", "-p", "no:cacheprovider", "--tb=short", *tests]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def try_out(mutant: Mutant) -> Outcome:
+    started = time.monotonic()
+
+    def outcome(seen_by: str = "", fault: str = "") -> Outcome:
+        return Outcome(mutant, seen_by, fault, time.monotonic() - started)
+
+    with copy_of_the_tree() as folder:
+        applied = subprocess.run(
+            ["git", "apply", mutant.patch], cwd=folder, capture_output=True, text=True, check=False
+        )
+        if applied.returncode:
+            return outcome(fault=f"{RENEW}: {applied.stderr.strip()}")
+        try:
+            done = run_tests(folder, mutant.tests)
+        except subprocess.TimeoutExpired:
+            return outcome(fault=f"its tests took longer than {SECONDS} s")
+    failed = re.search(r"^FAILED (\S+)", done.stdout, flags=re.MULTILINE)
+    if done.returncode == TESTS_FAILED and failed:
+        return outcome(seen_by=failed[1].rpartition("::")[2])
+    return outcome(fault="not seen" if done.returncode == 0 else f"nothing was tested: {done.stdout[-2000:]}")
+
+
+def main(numbers: list[str]) -> int:
+    mutants = [Mutant.read(patch) for patch in sorted(Path(__file__).parent.glob("*.patch"))]
+    mutants = [one for one in mutants if not numbers or one.patch.name.partition("-")[0] in numbers]
+    tests = sorted({test for mutant in mutants for test in mutant.tests})
+    with copy_of_the_tree() as folder:
+        sound = run_tests(folder, tests, SECONDS * 2)
+    if sound.returncode:
+        print(f"without any mutant these tests must pass, and do not:\n{sound.stdout[-4000:]}")
+        return 1
+    print(f"without a mutant: {len(tests)} named tests pass", flush=True)
+    unseen = 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for outcome in pool.map(try_out, mutants):
+            unseen += not outcome.seen_by
+            name = outcome.mutant.patch.stem
+            print(f"{name:<30} {outcome.seconds:5.0f} s  {outcome.seen_by or outcome.fault}", flush=True)
+    print(f"{len(mutants) - unseen} of {len(mutants)} mutants seen")
+    return 1 if unseen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
