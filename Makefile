@@ -11,7 +11,7 @@ export PG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run dev test check lint types test-18 test-15 mutants soak format wheel lock clean
+.PHONY: help setup run dev test check lint types test-18 test-15 mutants chaos soak format wheel lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ dev: setup ## the same, reloading when the code changes
 test: setup ## run all tests on PostgreSQL 18 (PG=15: on Debian's 15; ARGS=... goes to pytest)
 	$(BIN)/pytest $(ARGS)
 
-check: lint types test-18 test-15 mutants ## everything that must pass: lint, types, tests on 18 and on 15, mutants
+check: lint types test-18 test-15 mutants chaos ## everything that must pass: lint, types, tests on 18 and on 15, mutants, chaos
 
 test-18 test-15: test-%: setup
 	@if test $* = 15 && ! test -x $(DEBIAN_15)/postgres; then \
@@ -52,6 +52,13 @@ test-18 test-15: test-%: setup
 
 mutants: setup ## put twelve faults in, one at a time: the tests must see each (ARGS='01 07': only these)
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+chaos: setup ## break PostgreSQL, relays and nginx a hundred times under load (ARGS='--faults 500 --seed 7')
+	@if ! command -v nginx >/dev/null; then \
+	  echo "SKIPPED: chaos, for nginx is not installed (apt-get install nginx)"; test "$$CI" != true; \
+	else \
+	  exec $(BIN)/python -m tests.chaos.run $(ARGS); \
+	fi
 
 # Each part of the soak takes how much it does from the environment.
 soak: export FUZZ_FRAMES ?= 1000000

@@ -37,7 +37,7 @@ class TestCluster(Cluster):
         pid = self.postmaster_pid
         assert pid, "PostgreSQL is not running"
         os.kill(pid, signal.SIGSTOP)  # from here on it has no more children
-        family = [pid, *_children(pid)]
+        family = [pid, *children_of(pid)]
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not any(map(_runs, family)), within=20.0, what="the end of PostgreSQL's processes")
 
@@ -74,7 +74,8 @@ def free_port() -> int:
             return port
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
+    """The child processes of a process."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 

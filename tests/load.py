@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import psycopg
 import websockets
 
-from tests.terminals import Terminal, agree
-from tests.waiting import until
+from tests.terminals import Terminal, agree, follows_the_log
+from tests.waiting import slow_down, until
 
 GONE = (OSError, websockets.InvalidHandshake, websockets.ConnectionClosed, TimeoutError)
 
@@ -19,12 +19,14 @@ GONE = (OSError, websockets.InvalidHandshake, websockets.ConnectionClosed, Timeo
 class Till:
     """A terminal that counts its own table up, and repeats under the same id what was not acknowledged."""
 
-    def __init__(self, urls: Sequence[str], number: int, slug: str, *, sync: bool) -> None:
+    def __init__(self, urls: Sequence[str], number: int, slug: str, *, sync: bool, pause: float) -> None:
         self._urls = [f"{url}?restaurant={slug}" for url in urls]
         self.terminal = Terminal(self._urls[number % len(urls)], f"till-{number}")
         self.table = f"table-{number}"
+        self._slug = slug
         self._number = number
         self._sync = sync
+        self._pause = pause
         self.acknowledged = 0
         self.slowest = 0.0  # seconds from a mutation to its ACK
         self.refusals: list[str] = []
@@ -36,9 +38,11 @@ class Till:
         while not self.stopping:
             await self._done(self.acknowledged + 1, "update", {})
             self.acknowledged += 1
+            if self._pause:
+                await slow_down(self._pause)
 
     async def _done(self, count: int, action: str, row: dict[str, object]) -> None:
-        body = {"action": action, "data": {"id": self.table, "count": count, **row}}
+        body = {"action": action, "data": {"id": self.table, "count": count, "of": self._slug, **row}}
         started = asyncio.get_running_loop().time()
         await until(
             lambda: self._asked(body, f"{self.table}-{count}"), within=60.0, what=f"an ACK to {self.table}-{count}"
@@ -73,6 +77,7 @@ class Load:
     def __init__(self, tills: list[Till]) -> None:
         self.tills = tills
         self.tasks: list[asyncio.Task[None]] = []
+        self.deliveries = 0  # changes that its terminals applied, counted at the end
 
     @property
     def acknowledged(self) -> int:
@@ -96,10 +101,13 @@ class Load:
 
 @asynccontextmanager
 async def load(
-    conninfo: str, *urls: str, tills: int = 4, slug: str = "default", sync: bool = True
+    conninfo: str, *urls: str, tills: int = 4, slug: str = "default", sync: bool = True, pause: float = 0.0
 ) -> AsyncIterator[Load]:
-    """Tills at work meanwhile. At the end each count is in the database once, and every till shows it all."""
-    made = [Till(urls, number, slug, sync=sync) for number in range(tills)]
+    """Tills at work meanwhile, each resting for `pause` seconds after a change.
+
+    At the end each count is in the database once, and every till shows it all and has applied what the log holds.
+    """
+    made = [Till(urls, number, slug, sync=sync, pause=pause) for number in range(tills)]
     running = Load(made)
     async with asyncio.TaskGroup() as tasks:
         running.tasks = [tasks.create_task(till.run()) for till in made]
@@ -113,6 +121,7 @@ async def load(
         check_counts(conninfo, running, slug)
         if sync:
             await agree(conninfo, *(till.terminal for till in made), slug=slug)
+            running.deliveries = follows_the_log(conninfo, *(till.terminal for till in made), slug=slug)
     finally:
         for till in made:
             await till.terminal.close()

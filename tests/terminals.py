@@ -140,8 +140,14 @@ class Terminal:
         """Ask for what follows the cursor and wait for the SYNC_RESPONSE."""
         cursor = {} if self.epoch is None else {"epoch": self.epoch, "revision": self.revision}
         before = self._syncs
+
+        def answered() -> bool:
+            if self._syncs == before and self.close_code is not None:
+                raise websockets.ConnectionClosedError(None, None)
+            return self._syncs > before
+
         await self.say("SYNC_REQUEST", cursor)
-        await until(lambda: self._syncs > before, within=within, what="a SYNC_RESPONSE")
+        await until(answered, within=within, what="a SYNC_RESPONSE")
 
     async def reaches(self, revision: int, within: float = 10.0) -> None:
         """Wait until it holds a revision."""
@@ -354,6 +360,26 @@ def state_in_database(conninfo: str, slug: str = "default") -> tuple[int, Row]:
         "settings": settings,
         "orders": {r["id"]: r for r in orders},
     }
+
+
+def follows_the_log(conninfo: str, *found: Terminal, slug: str = "default") -> int:
+    """What terminals applied is what the log holds, each revision once and in order; how many changes that were."""
+    with psycopg.connect(conninfo) as connection:
+        rows = connection.execute(
+            "select l.revision, l.type, l.action, l.data::text, l.client_id"
+            " from pos.find_restaurant(%s) as r join pos.sync_log as l using (restaurant_id)",
+            (slug,),
+        ).fetchall()
+    log = {row[0]: (row[1], row[2], json.loads(row[3], parse_float=Decimal), row[4]) for row in rows}
+    for one in found:
+        last = 0
+        for _, revision, message in one.applied:
+            assert revision > last, f"{one.client_id} applied {revision} after {last}"
+            last = revision
+            data = message["data"]
+            action, row = ("update", data) if message["type"] == "UPDATE_SETTINGS" else (data["action"], data["data"])
+            assert (message["type"], action, row, message["clientId"]) == log[revision], (one.client_id, revision)
+    return sum(len(one.applied) for one in found)
 
 
 async def agree(conninfo: str, *found: Terminal, slug: str = "default", within: float = 10.0) -> None:

@@ -40,7 +40,7 @@ async def until(condition: Callable[[], Any], within: float = 5.0, what: str = "
 
 
 async def slow_down(seconds: float) -> None:
-    """For a link that is slow on purpose; a test waits for what happens."""
+    """For a link that is slow and a till that rests on purpose; a test waits for what happens."""
     await asyncio.sleep(seconds)
 
 
