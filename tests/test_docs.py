@@ -23,8 +23,8 @@ from tests.terminals import state_in_database
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
-README, PROTOCOL = ROOT / "README.md", ROOT / "docs" / "protocol.md"
-PAGES = [README, PROTOCOL, ROOT / "CHANGELOG.md"]
+README, PROTOCOL, GUARANTEES = ROOT / "README.md", ROOT / "docs" / "protocol.md", ROOT / "docs" / "guarantees.md"
+PAGES = [README, PROTOCOL, GUARANTEES, ROOT / "CHANGELOG.md"]
 
 
 def blocks(page: Path, language: str) -> list[str]:
