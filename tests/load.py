@@ -19,7 +19,7 @@ GONE = (OSError, websockets.InvalidHandshake, websockets.ConnectionClosed, Timeo
 class Till:
     """A terminal that counts its own table up, and repeats under the same id what was not acknowledged."""
 
-    def __init__(self, urls: Sequence[str], number: int, slug: str, *, sync: bool, pause: float) -> None:
+    def __init__(self, urls: Sequence[str], number: int, slug: str, *, sync: bool, pause: float, clears: bool) -> None:
         self._urls = [f"{url}?restaurant={slug}" for url in urls]
         self.terminal = Terminal(self._urls[number % len(urls)], f"till-{number}")
         self.table = f"table-{number}"
@@ -27,33 +27,39 @@ class Till:
         self._number = number
         self._sync = sync
         self._pause = pause
+        self._clears = clears
         self.acknowledged = 0
+        self.cleared = 0
         self.slowest = 0.0  # seconds from a mutation to its ACK
         self.refusals: list[str] = []
         self.stopping = False
 
     async def run(self) -> None:
         """Count until told to stop; what was begun is ended."""
-        await self._done(0, "add", {"number": self._number, "seats": 4, "status": "available"})
+        await self._count(0, "add", {"number": self._number, "seats": 4, "status": "available"})
         while not self.stopping:
-            await self._done(self.acknowledged + 1, "update", {})
+            await self._count(self.acknowledged + 1, "update", {})
             self.acknowledged += 1
+            if self._clears:
+                await self._done("UPDATE_ORDER", {"action": "clear"}, f"clear-{self.acknowledged}")
+                self.cleared += 1
             if self._pause:
                 await slow_down(self._pause)
 
-    async def _done(self, count: int, action: str, row: dict[str, object]) -> None:
+    async def _count(self, count: int, action: str, row: dict[str, object]) -> None:
         body = {"action": action, "data": {"id": self.table, "count": count, "of": self._slug, **row}}
+        await self._done("UPDATE_TABLE", body, f"{self.table}-{count}")
+
+    async def _done(self, type_: str, body: object, id_: str) -> None:
         started = asyncio.get_running_loop().time()
-        await until(
-            lambda: self._asked(body, f"{self.table}-{count}"), within=60.0, what=f"an ACK to {self.table}-{count}"
-        )
+        await until(lambda: self._asked(type_, body, id_), within=60.0, what=f"an ACK to {id_} of {self.table}")
         self.slowest = max(self.slowest, asyncio.get_running_loop().time() - started)
 
-    async def _asked(self, body: object, id_: str) -> bool:
+    async def _asked(self, type_: str, body: object, id_: str) -> bool:
         try:
             if self.terminal.close_code is not None or not self.terminal.received:
                 await self._connect()
-            answer = await self.terminal.ask("UPDATE_TABLE", body, id=id_)
+            answer = await self.terminal.ask(type_, body, id=id_)
         except GONE:
             await self._connect()
             return False
@@ -101,13 +107,21 @@ class Load:
 
 @asynccontextmanager
 async def load(
-    conninfo: str, *urls: str, tills: int = 4, slug: str = "default", sync: bool = True, pause: float = 0.0
+    conninfo: str,
+    *urls: str,
+    tills: int = 4,
+    slug: str = "default",
+    sync: bool = True,
+    pause: float = 0.0,
+    clears: bool = False,
 ) -> AsyncIterator[Load]:
     """Tills at work meanwhile, each resting for `pause` seconds after a change.
 
+    A count that is done twice does not show; with `clears` each also clears the orders, which would.
+
     At the end each count is in the database once, and every till shows it all and has applied what the log holds.
     """
-    made = [Till(urls, number, slug, sync=sync, pause=pause) for number in range(tills)]
+    made = [Till(urls, number, slug, sync=sync, pause=pause, clears=clears) for number in range(tills)]
     running = Load(made)
     async with asyncio.TaskGroup() as tasks:
         running.tasks = [tasks.create_task(till.run()) for till in made]
@@ -137,3 +151,9 @@ def check_counts(conninfo: str, running: Load, slug: str = "default") -> None:
                 (slug, till.table),
             ).fetchone()
             assert row == (till.acknowledged, till.acknowledged + 1), (till.table, till.acknowledged, row)
+            (cleared,) = connection.execute(
+                "select count(*) from pos.sync_log as l join pos.restaurants as r using (restaurant_id)"
+                " where r.slug = %s and l.client_id = %s and l.action = 'clear'",
+                (slug, till.terminal.client_id),
+            ).fetchone() or (None,)
+            assert cleared == till.cleared, (till.table, till.cleared, cleared)
