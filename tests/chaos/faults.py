@@ -27,10 +27,7 @@ async def kill_postgresql(world: World, _: random.Random) -> None:
 
 async def kill_a_backend(world: World, dice: random.Random) -> None:
     """SIGKILL one backend: the postmaster ends all sessions and recovers."""
-    found = await asyncio.to_thread(world.backends, dice.choice(POOLS)) or await asyncio.to_thread(
-        world.backends, "relay listen"
-    )
-    victim = dice.choice(found)
+    victim = dice.choice(await asyncio.to_thread(world.backends))
     os.kill(victim, signal.SIGKILL)
     await gone([victim])
     await accepts(world.cluster)

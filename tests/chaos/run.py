@@ -42,7 +42,7 @@ class Report:
             f"seed {self.seed}: {sum(map(len, self.back.values()))} faults in {self.seconds:.0f} s, "
             f"{self.acknowledged} changes acknowledged ({self.acknowledged / self.seconds:.0f} a second), "
             f"{self.deliveries} applied by {RESTAURANTS * TILLS} terminals",
-            "lost 0, doubled 0, out of order 0, of another restaurant 0",
+            "every acknowledged change is there once, and every terminal applied what its restaurant's log holds",
         ]
         for name, seconds in sorted(self.back.items()):
             median, most = statistics.median(seconds), max(seconds)

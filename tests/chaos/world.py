@@ -95,11 +95,11 @@ class World:
             rows = connection.execute("select slug from pos.restaurants order by restaurant_id").fetchall()
         return [slug for (slug,) in rows]
 
-    def backends(self, name: str) -> list[int]:
-        """The processes that serve connections of this application name."""
+    def backends(self) -> list[int]:
+        """The processes that serve connections of the relays."""
         with psycopg.connect(self.conninfo) as connection:
             rows = connection.execute(
-                "select pid from pg_stat_activity where application_name = %s and datname = %s", (name, DATABASE)
+                "select pid from pg_stat_activity where application_name like 'relay %' order by pid"
             ).fetchall()
         return [pid for (pid,) in rows]
 
