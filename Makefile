@@ -40,7 +40,7 @@ dev: setup ## the same, reloading when the code changes
 test: setup ## run all tests on PostgreSQL 18 (PG=15: on Debian's 15; ARGS=... goes to pytest)
 	$(BIN)/pytest $(ARGS)
 
-check: lint types test-18 test-15 mutants chaos ## everything that must pass: lint, types, tests on 18 and on 15, mutants, chaos
+check: lint types test-18 test-15 mutants ## everything that must pass: lint, types, tests on 18 and on 15, mutants
 
 test-18 test-15: test-%: setup
 	@if test $* = 15 && ! test -x $(DEBIAN_15)/postgres; then \
