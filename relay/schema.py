@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow
 
 from .errors import DatabaseUnavailable, SchemaError
 
-VERSION = 1
+VERSION = 2
 ENTRY = "schema.sql"
 SEED = "seed.sql"
 HOW_TO_APPLY = "run `relay schema apply`, or `psql -d DATABASE -f sql/schema.sql` as the schema's owner"

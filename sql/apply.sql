@@ -59,8 +59,12 @@ begin
       v_result := pos.mutate_settings(p_restaurant_id, v_body, p_if_version);
     when 'NEXT_ORDER_ID' then
       v_result := pos.done(p_restaurant_id, null, jsonb_build_object('orderId', pos.next_order_id(p_restaurant_id)));
+    when 'UPDATE_USERS' then
+      v_result := pos.mutate_staff(p_restaurant_id, p_client_id, p_action, v_body);
     when 'MESSAGE' then
-      v_result := pos.send_message(p_restaurant_id, p_client_id, p_body);
+      v_result := pos.send_message(p_restaurant_id, p_client_id, p_type, null, p_body ->> 'to', p_body);
+    when 'USER_LOGIN', 'USER_LOGOUT', 'SESSION_UPDATE', 'SESSION_SYNC', 'REFRESH_SESSIONS', 'FORCE_LOGOUT', 'TERMINATE_SESSION' then
+      v_result := pos.send_message(p_restaurant_id, p_client_id, p_type, 'app', null, p_body);
     else
       v_result := pos.refused('UNKNOWN_TYPE', format('%s is no mutation', p_type), 'type');
   end case;

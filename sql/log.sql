@@ -66,6 +66,25 @@ language sql set search_path = '' as $$
 $$;
 comment on function pos.await_commit() is 'Sees to it that this transaction''s staged changes are stamped at its commit.';
 
+create or replace function pos.count_staff(p_restaurant_ids bigint[]) returns void
+language plpgsql set search_path = '' as $$
+begin
+  if pos.applying() is null then
+    insert into pos.staged_changes (restaurant_id, type, action, data)
+    select distinct r.restaurant_id, 'STAFF', 'update', '{}'::jsonb from unnest(p_restaurant_ids) as r (restaurant_id);
+    if found then
+      perform pos.await_commit();
+    end if;
+    return;
+  end if;
+  update pos.heads as h set staff = h.staff + 1 where h.restaurant_id = any (p_restaurant_ids);
+  if found then
+    perform pos.ring(pos.applying());
+  end if;
+end
+$$;
+comment on function pos.count_staff(bigint[]) is 'Tells the relays that staff or a complete mark changed, without a revision: at once under the head''s lock, else at commit.';
+
 create or replace function pos.stamp() returns void
 language plpgsql set search_path = '' as $$
 declare
@@ -88,12 +107,13 @@ begin
          s.type, s.action, s.row_id, s.version, s.data, octet_length(s.data::text), s.client_id
   from pos.staged_changes as s
   join unnest(v_restaurant_ids, v_heads) as h (restaurant_id, revision) on h.restaurant_id = s.restaurant_id
-  where s.transaction_id = v_transaction_id;
+  where s.transaction_id = v_transaction_id and s.type <> 'STAFF';
 
   -- Once by the number of changes: once a change is quadratic inside a transaction.
-  update pos.heads as h set revision = h.revision + s.changes
+  update pos.heads as h set revision = h.revision + s.changes, staff = h.staff + s.staff
   from (
-    select c.restaurant_id, count(*) as changes from pos.staged_changes as c
+    select c.restaurant_id, count(*) filter (where c.type <> 'STAFF') as changes, max((c.type = 'STAFF')::integer) as staff
+    from pos.staged_changes as c
     where c.transaction_id = v_transaction_id group by c.restaurant_id
   ) as s
   where h.restaurant_id = s.restaurant_id;

@@ -20,9 +20,9 @@ $$;
 comment on function pos.find_restaurant(text) is 'The restaurant with this slug; null means the default one. No row: there is none.';
 
 create or replace function pos.read_heads(p_restaurant_ids bigint[])
-returns table (epoch text, restaurant_id bigint, revision bigint, messages bigint)
+returns table (epoch text, restaurant_id bigint, revision bigint, messages bigint, staff bigint)
 language sql stable set search_path = '' as $$
-  select e.epoch, h.restaurant_id, h.revision, h.messages
+  select e.epoch, h.restaurant_id, h.revision, h.messages, h.staff
   from pos.epoch() as e (epoch)
   left join pos.heads as h on h.restaurant_id = any (p_restaurant_ids);
 $$;
@@ -47,11 +47,11 @@ $$;
 comment on function pos.changes_after(bigint, bigint, integer, bigint) is 'Changes of a restaurant after a revision, oldest first, at most so many rows and about so many bytes.';
 
 create or replace function pos.read_changes(p_restaurant_ids bigint[], p_revisions bigint[], p_rows integer, p_bytes bigint)
-returns table (epoch text, restaurant_id bigint, head bigint, messages bigint,
-               revision bigint, type text, action text, data text, client_id text, milliseconds bigint)
+returns table (epoch text, restaurant_id bigint, head bigint, messages bigint, staff bigint,
+               revision bigint, type text, action text, row_id text, data text, client_id text, milliseconds bigint)
 language sql stable set search_path = '' as $$
-  select e.epoch, h.restaurant_id, h.revision, h.messages,
-         c.revision, c.type, c.action, c.data::text, c.client_id, (extract(epoch from c.created_at) * 1000)::bigint
+  select e.epoch, h.restaurant_id, h.revision, h.messages, h.staff,
+         c.revision, c.type, c.action, c.row_id, c.data::text, c.client_id, (extract(epoch from c.created_at) * 1000)::bigint
   from pos.epoch() as e (epoch)
   cross join unnest(p_restaurant_ids, p_revisions) as a (restaurant_id, revision)
   join pos.heads as h on h.restaurant_id = a.restaurant_id
@@ -61,9 +61,10 @@ $$;
 comment on function pos.read_changes(bigint[], bigint[], integer, bigint) is 'The changes of many restaurants, each after its own revision, with the epoch and the heads they were read at.';
 
 create or replace function pos.read_messages(p_restaurant_ids bigint[], p_numbers bigint[])
-returns table (restaurant_id bigint, number bigint, client_id text, to_client_id text, data text, milliseconds bigint)
+returns table (restaurant_id bigint, number bigint, type text, profile text, client_id text, to_client_id text, data text,
+               milliseconds bigint)
 language sql stable set search_path = '' as $$
-  select m.restaurant_id, m.number, m.client_id, m.to_client_id, m.data::text, (extract(epoch from m.created_at) * 1000)::bigint
+  select m.restaurant_id, m.number, m.type, m.profile, m.client_id, m.to_client_id, m.data::text, (extract(epoch from m.created_at) * 1000)::bigint
   from unnest(p_restaurant_ids, p_numbers) as a (restaurant_id, number)
   cross join lateral (
     select n.* from pos.messages as n
@@ -74,26 +75,51 @@ language sql stable set search_path = '' as $$
 $$;
 comment on function pos.read_messages(bigint[], bigint[]) is 'The messages of many restaurants, each after its own number, at most the newest 1,000 of each.';
 
-create or replace function pos.snapshot(p_restaurant_id bigint, p_orders integer)
-returns table (epoch text, revision bigint, tables text, menu_items text, categories text, settings text, orders text)
+create or replace function pos.read_lists(p_restaurant_id bigint, p_kinds text[], p_order_ids text[], p_orders integer)
+returns table (epoch text, revision bigint, tables text, menu_items text, categories text, settings text, orders text,
+               complete boolean, cleared_revision bigint)
 language sql stable set search_path = '' as $$
   select pos.epoch(), h.revision,
-    (select '[' || coalesce(string_agg(pos.row_of(t)::text, ',' order by t.number, t.id), '') || ']'
-     from pos.tables as t where t.restaurant_id = p_restaurant_id),
-    (select '[' || coalesce(string_agg(pos.row_of(m)::text, ',' order by m.position, m.id), '') || ']'
-     from pos.menu_items as m where m.restaurant_id = p_restaurant_id),
-    (select coalesce(json_agg(c.name order by c.position, c.name), '[]')::text
-     from pos.categories as c where c.restaurant_id = p_restaurant_id),
-    r.settings::text,
-    (select '[' || coalesce(string_agg(pos.row_of(x.row)::text, ',' order by x.revision desc), '') || ']'
-     from (
-       select n as row, n.revision from pos.order_history as n
-       where n.restaurant_id = p_restaurant_id and n.revision > h.cleared_revision
-       order by n.revision desc limit p_orders
-     ) as x)
+    case when 'tables' = any (p_kinds) then
+      (select '[' || coalesce(string_agg(pos.row_of(t)::text, ',' order by t.number, t.id), '') || ']'
+       from pos.tables as t where t.restaurant_id = p_restaurant_id)
+    end,
+    case when 'menu_items' = any (p_kinds) then
+      (select '[' || coalesce(string_agg(pos.row_of(m)::text, ',' order by m.position, m.id), '') || ']'
+       from pos.menu_items as m where m.restaurant_id = p_restaurant_id)
+    end,
+    case when 'categories' = any (p_kinds) then
+      (select coalesce(json_agg(c.name order by c.position, c.name), '[]')::text
+       from pos.categories as c where c.restaurant_id = p_restaurant_id)
+    end,
+    case when 'settings' = any (p_kinds) then r.settings::text end,
+    case
+      when 'orders' <> all (p_kinds) then null
+      when p_order_ids is null then
+        (select '[' || coalesce(string_agg(pos.row_of(x.row)::text, ',' order by x.revision desc), '') || ']'
+         from (
+           select n as row, n.revision from pos.order_history as n
+           where n.restaurant_id = p_restaurant_id and n.revision > h.cleared_revision
+           order by n.revision desc limit p_orders
+         ) as x)
+      else
+        (select '[' || coalesce(string_agg(pos.row_of(n)::text, ',' order by n.revision desc), '') || ']'
+         from pos.order_history as n
+         where n.restaurant_id = p_restaurant_id and n.id = any (p_order_ids) and n.revision > h.cleared_revision)
+    end,
+    r.complete, h.cleared_revision
   from pos.restaurants as r
   join pos.heads as h on h.restaurant_id = r.restaurant_id
   where r.restaurant_id = p_restaurant_id;
+$$;
+comment on function pos.read_lists(bigint, text[], text[], integer) is 'Lists of a restaurant (tables, menu_items, categories, settings, orders) at one revision, as JSON texts; of the orders those named, or the newest.';
+
+create or replace function pos.snapshot(p_restaurant_id bigint, p_orders integer)
+returns table (epoch text, revision bigint, tables text, menu_items text, categories text, settings text, orders text,
+               complete boolean, cleared_revision bigint)
+language sql stable set search_path = '' as $$
+  select s.epoch, s.revision, s.tables, s.menu_items, s.categories, s.settings, s.orders, s.complete, s.cleared_revision
+  from pos.read_lists(p_restaurant_id, array['tables', 'menu_items', 'categories', 'settings', 'orders'], null, p_orders) as s;
 $$;
 comment on function pos.snapshot(bigint, integer) is 'The state of a restaurant at one revision, as JSON texts, with its newest orders.';
 

@@ -8,6 +8,7 @@
 \set ON_ERROR_STOP on
 begin isolation level read committed;
 \ir guard.sql
+\ir upgrade/2.sql
 \ir tables.sql
 \ir rows.sql
 \ir log.sql
@@ -20,6 +21,7 @@ begin isolation level read committed;
 \ir update_menu.sql
 \ir update_order.sql
 \ir update_settings.sql
+\ir staff.sql
 \ir apply.sql
 \ir reads.sql
 \ir upkeep.sql

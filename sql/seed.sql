@@ -46,6 +46,16 @@ where r.slug = 'default' and not r.complete
 order by m.id
 on conflict do nothing;
 
+insert into pos.staff (restaurant_id, id, data, password)
+select r.restaurant_id, s.id,
+       jsonb_build_object('name', s.name, 'username', s.username, 'email', s.username || '@restaurant.com', 'roleId', s.username, 'isActive', true),
+       s.username
+from pos.restaurants as r,
+     (values ('1', 'Admin User', 'admin'), ('2', 'Cashier User', 'cashier'), ('3', 'Waiter User', 'waiter')) as s (id, name, username)
+where r.slug = 'default' and not r.complete
+order by s.id
+on conflict do nothing;
+
 update pos.restaurants as r
 set complete = true,
     settings = jsonb_build_object(

@@ -32,7 +32,8 @@ create table if not exists pos.heads (
   revision bigint not null default 0,
   floor bigint not null default 1,
   cleared_revision bigint not null default 0,
-  messages bigint not null default 0
+  messages bigint not null default 0,
+  staff bigint not null default 0
 ) with (fillfactor = 50);
 comment on table pos.heads is 'The head of each restaurant''s log. Its row lock, held to commit, makes revision order commit order.';
 comment on column pos.heads.restaurant_id is 'The restaurant.';
@@ -40,6 +41,7 @@ comment on column pos.heads.revision is 'The newest revision; 0 before the first
 comment on column pos.heads.floor is 'The oldest revision that sync_log still holds; above revision when it holds none.';
 comment on column pos.heads.cleared_revision is 'Revision of the last UPDATE_ORDER clear; orders last changed before it are hidden.';
 comment on column pos.heads.messages is 'Number of the newest row in messages.';
+comment on column pos.heads.staff is 'Counts the changes of staff and of restaurants.complete, which have no revision.';
 
 -- What the terminals show.
 
@@ -185,6 +187,29 @@ comment on column pos.order_history.created_by is 'Client id that made the sale,
 comment on column pos.order_history.updated_by is 'Client id that changed the row last, or database.';
 comment on column pos.order_history.updated_at is 'When the row was changed last.';
 
+create table if not exists pos.staff (
+  restaurant_id bigint not null references pos.restaurants,
+  id text not null,
+  data jsonb not null default '{}',
+  password text,
+  version bigint not null default 1,
+  created_by text not null default 'database',
+  updated_by text not null default 'database',
+  updated_at timestamptz not null default now(),
+  constraint staff_key primary key (restaurant_id, id),
+  constraint staff_id check (length(id) between 1 and 128),
+  constraint staff_data check (jsonb_typeof(data) = 'object')
+);
+comment on table pos.staff is 'The web app''s users. Apart from everything else: never in sync_log, and sent to sessions of the app only.';
+comment on column pos.staff.restaurant_id is 'The restaurant.';
+comment on column pos.staff.id is 'The app''s own id, unique in its restaurant only.';
+comment on column pos.staff.data is 'The user as the app wrote it, without id and password: name, username, email, roleId, isActive.';
+comment on column pos.staff.password is 'As the app compares it in the browser; sealed by the relay where RELAY_SECRET is set.';
+comment on column pos.staff.version is 'Counts the changes of this row; goes on above its tombstone.';
+comment on column pos.staff.created_by is 'Client id that made the row, or database.';
+comment on column pos.staff.updated_by is 'Client id that changed the row last, or database.';
+comment on column pos.staff.updated_at is 'When the row was changed last.';
+
 -- The log.
 
 create table if not exists pos.sync_log (
@@ -228,7 +253,7 @@ comment on table pos.staged_changes is 'Changes of plain SQL between their state
 comment on column pos.staged_changes.transaction_id is 'The open transaction.';
 comment on column pos.staged_changes.seq is 'Order within the transaction.';
 comment on column pos.staged_changes.restaurant_id is 'As in sync_log.';
-comment on column pos.staged_changes.type is 'As in sync_log.';
+comment on column pos.staged_changes.type is 'As in sync_log, or STAFF: no change of the log, only a count in heads.';
 comment on column pos.staged_changes.action is 'As in sync_log.';
 comment on column pos.staged_changes.row_id is 'As in sync_log.';
 comment on column pos.staged_changes.version is 'As in sync_log.';
@@ -250,7 +275,7 @@ create table if not exists pos.tombstones (
   version bigint not null,
   deleted_at timestamptz not null default now(),
   constraint tombstones_key primary key (restaurant_id, kind, id),
-  constraint tombstones_kind check (kind in ('tables', 'menu_items', 'categories'))
+  constraint tombstones_kind check (kind in ('tables', 'menu_items', 'categories', 'staff'))
 );
 create index if not exists tombstones_deleted_at on pos.tombstones (deleted_at);
 comment on table pos.tombstones is 'Deleted rows, so that a late update does not revive them and a new one goes on above their version.';
@@ -341,6 +366,8 @@ comment on column pos.order_counters.last_number is 'The last number given.';
 create unlogged table if not exists pos.messages (
   restaurant_id bigint not null,
   number bigint not null,
+  type text not null,
+  profile text,
   client_id text not null,
   to_client_id text,
   data jsonb not null,
@@ -348,13 +375,29 @@ create unlogged table if not exists pos.messages (
   constraint messages_key primary key (restaurant_id, number)
 );
 create index if not exists messages_created_at on pos.messages (created_at);
-comment on table pos.messages is 'MESSAGEs on their way between terminals; pruned after a minute.';
+comment on table pos.messages is 'MESSAGEs, and the web app''s session messages, on their way between terminals; pruned after a minute.';
 comment on column pos.messages.restaurant_id is 'The restaurant.';
 comment on column pos.messages.number is 'Counts the restaurant''s messages, in commit order.';
+comment on column pos.messages.type is 'The message''s type.';
+comment on column pos.messages.profile is 'Which kind of terminal it is for: app; null for every kind.';
 comment on column pos.messages.client_id is 'Who sent it.';
 comment on column pos.messages.to_client_id is 'Whom it is for; null for all others.';
 comment on column pos.messages.data is 'Its body.';
 comment on column pos.messages.created_at is 'When it was sent.';
+
+create table if not exists pos.app_terminals (
+  restaurant_id bigint not null,
+  client_id text not null,
+  revision bigint not null default 0,
+  seen_at timestamptz not null default now(),
+  constraint app_terminals_key primary key (restaurant_id, client_id)
+);
+create index if not exists app_terminals_seen_at on pos.app_terminals (seen_at);
+comment on table pos.app_terminals is 'Terminals of the web app that were here in the last 7 days: who was away during a clear is sent it first.';
+comment on column pos.app_terminals.restaurant_id is 'The restaurant.';
+comment on column pos.app_terminals.client_id is 'The terminal.';
+comment on column pos.app_terminals.revision is 'A revision that it has certainly received; it may know of later ones.';
+comment on column pos.app_terminals.seen_at is 'When it was here last.';
 
 do $$
 begin

@@ -14,6 +14,8 @@ begin
       perform 1 from pos.menu_items as m where m.restaurant_id = p_restaurant_id and m.id = p_id for key share;
     when 'categories' then
       perform 1 from pos.categories as c where c.restaurant_id = p_restaurant_id and c.name = p_id for key share;
+    when 'staff' then
+      perform 1 from pos.staff as s where s.restaurant_id = p_restaurant_id and s.id = p_id for key share;
   end case;
   delete from pos.tombstones as t
   where t.restaurant_id = p_restaurant_id and t.kind = p_kind and t.id = p_id
@@ -73,6 +75,15 @@ end
 $$;
 comment on function pos.tg_restaurants__log() is 'Gives a new restaurant its head; logs changed settings.';
 
+create or replace function pos.tg_restaurants__mark() returns trigger
+language plpgsql set search_path = '' as $$
+begin
+  perform pos.count_staff(array[new.restaurant_id]);
+  return null;
+end
+$$;
+comment on function pos.tg_restaurants__mark() is 'Tells the relays of a changed complete mark.';
+
 create or replace function pos.tg_restaurants__delete() returns trigger
 language plpgsql set search_path = '' as $$
 begin
@@ -83,6 +94,7 @@ begin
   delete from pos.order_replacements as r where r.restaurant_id = old.restaurant_id;
   delete from pos.order_counters as n where n.restaurant_id = old.restaurant_id;
   delete from pos.messages as m where m.restaurant_id = old.restaurant_id;
+  delete from pos.app_terminals as a where a.restaurant_id = old.restaurant_id;
   return null;
 end
 $$;
@@ -94,6 +106,8 @@ create or replace trigger b_head after insert on pos.restaurants
   for each row execute function pos.tg_restaurants__log();
 create or replace trigger b_log after update on pos.restaurants
   for each row when (new.settings_version <> old.settings_version) execute function pos.tg_restaurants__log();
+create or replace trigger b_mark after update on pos.restaurants
+  for each row when (new.complete <> old.complete) execute function pos.tg_restaurants__mark();
 create or replace trigger c_delete after delete on pos.restaurants
   for each row execute function pos.tg_restaurants__delete();
 create or replace trigger d_truncate before truncate on pos.restaurants

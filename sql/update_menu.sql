@@ -5,7 +5,8 @@ create or replace function pos.mutate_menu(
 ) returns pos.result
 language plpgsql set search_path = '' as $$
 declare
-  v_id constant text := p_body ->> 'id';
+  v_id text := p_body ->> 'id';
+  v_action text := p_action;
   v_current pos.menu_items;
   v_exists boolean;
   v_missing text;
@@ -14,15 +15,23 @@ begin
   if p_action in ('add_category', 'delete_category') then
     return pos.mutate_category(p_restaurant_id, p_action, p_body ->> 'name', p_if_version);
   end if;
-  if coalesce(p_action, '') not in ('add_item', 'update_item', 'delete_item') then
+  if coalesce(p_action, '') not in ('add_item', 'add_item_apart', 'update_item', 'delete_item') then
     return pos.unknown_action('UPDATE_MENU', p_action);
   end if;
   select m.* into v_current from pos.menu_items as m where m.restaurant_id = p_restaurant_id and m.id = v_id for update;
   v_exists := found;
+  if p_action = 'add_item_apart' then
+    v_action := 'add_item';
+    if v_exists and v_current.created_by <> p_client_id then
+      v_id := pos.id_apart(p_restaurant_id, 'menu_items', v_id);
+      v_exists := false;
+      v_current := null;
+    end if;
+  end if;
   if p_action = 'delete_item' and not v_exists then
     return pos.done(p_restaurant_id, null);
   end if;
-  if not v_exists and p_action <> 'add_item' and pos.is_deleted(p_restaurant_id, 'menu_items', v_id) then
+  if not v_exists and v_action <> 'add_item' and pos.is_deleted(p_restaurant_id, 'menu_items', v_id) then
     return pos.refused('GONE', format('dish %s was deleted; add it to make it again', v_id), 'id');
   end if;
   if p_if_version <> coalesce(v_current.version, 0) then
@@ -58,7 +67,7 @@ begin
   return pos.done(p_restaurant_id, v_version);
 end
 $$;
-comment on function pos.mutate_menu(bigint, text, text, text, jsonb, bigint) is 'UPDATE_MENU.';
+comment on function pos.mutate_menu(bigint, text, text, text, jsonb, bigint) is 'UPDATE_MENU. add_item_apart is an add of the web app: an id that another terminal made is another dish''s.';
 
 create or replace function pos.mutate_category(p_restaurant_id bigint, p_action text, p_name text, p_if_version bigint) returns pos.result
 language plpgsql set search_path = '' as $$

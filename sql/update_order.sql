@@ -12,6 +12,7 @@ declare
   v_exists boolean;
   v_missing constant text := pos.missing_field(p_body, array['tableNumber', 'customerName', 'orderDate', 'status', 'total', 'items']);
   v_version bigint;
+  v_renamed jsonb;
 begin
   if coalesce(p_action, '') not in ('add', 'update', 'void', 'clear') then
     return pos.unknown_action('UPDATE_ORDER', p_action);
@@ -38,6 +39,9 @@ begin
     v_id := pos.replace_order_id(p_restaurant_id, v_id, p_client_id, coalesce(v_table_id, ''));
   end if;
 
+  if v_id <> p_body ->> 'id' then
+    v_renamed := jsonb_build_object('orderId', v_id);
+  end if;
   select o.* into v_current from pos.order_history as o where o.restaurant_id = p_restaurant_id and o.id = v_id for update;
   v_exists := found;
   if p_if_version <> coalesce(v_current.version, 0) then
@@ -78,13 +82,13 @@ begin
             v_current.items, v_current.created_at, v_current.extra)
     where o.restaurant_id = p_restaurant_id and o.id = v_id
     returning o.version into v_version;
-    return pos.done(p_restaurant_id, coalesce(v_version, v_current.version));
+    return pos.done(p_restaurant_id, coalesce(v_version, v_current.version), v_renamed);
   end if;
   insert into pos.order_history (restaurant_id, id, table_number, customer_name, order_date, status, total, items, created_at, extra)
   values (p_restaurant_id, v_id, v_current.table_number, v_current.customer_name, v_current.order_date, v_current.status,
           v_current.total, v_current.items, v_current.created_at, v_current.extra)
   returning version into v_version;
-  return pos.done(p_restaurant_id, v_version);
+  return pos.done(p_restaurant_id, v_version, v_renamed);
 end
 $$;
 comment on function pos.mutate_order(bigint, text, text, text, jsonb, bigint) is 'UPDATE_ORDER.';

@@ -99,7 +99,8 @@ create or replace function pos.mutate_table(
 ) returns pos.result
 language plpgsql set search_path = '' as $$
 declare
-  v_id constant text := p_body ->> 'id';
+  v_id text := p_body ->> 'id';
+  v_action text := p_action;
   v_current pos.tables;
   v_new pos.tables;
   v_exists boolean;
@@ -108,15 +109,23 @@ declare
   v_free bigint;
   v_stale boolean;
 begin
-  if coalesce(p_action, '') not in ('add', 'update', 'delete', 'add_items', 'update_item', 'void_item') then
+  if coalesce(p_action, '') not in ('add', 'add_apart', 'update', 'delete', 'add_items', 'update_item', 'void_item') then
     return pos.unknown_action('UPDATE_TABLE', p_action);
   end if;
   select t.* into v_current from pos.tables as t where t.restaurant_id = p_restaurant_id and t.id = v_id for update;
   v_exists := found;
+  if p_action = 'add_apart' then
+    v_action := 'add';
+    if v_exists and v_current.created_by <> p_client_id then
+      v_id := pos.id_apart(p_restaurant_id, 'tables', v_id);
+      v_exists := false;
+      v_current := null;
+    end if;
+  end if;
   if p_action = 'delete' and not v_exists then
     return pos.done(p_restaurant_id, null);
   end if;
-  if not v_exists and p_action <> 'add' and pos.is_deleted(p_restaurant_id, 'tables', v_id) then
+  if not v_exists and v_action <> 'add' and pos.is_deleted(p_restaurant_id, 'tables', v_id) then
     return pos.refused('GONE', format('table %s was deleted; add it to make it again', v_id), 'id');
   end if;
   if p_if_version <> coalesce(v_current.version, 0) then
@@ -163,7 +172,7 @@ begin
     where n.restaurant_id = p_restaurant_id and n.number >= v_new.number
       and not exists (select from pos.tables as t where t.restaurant_id = p_restaurant_id and t.number = n.number::bigint + 1)
     order by n.number limit 1;
-    if p_action <> 'add' or v_exists or p_mutation_id is not null or v_free > 2147483647 then
+    if v_action <> 'add' or v_exists or p_mutation_id is not null or v_free > 2147483647 then
       return pos.conflict(format('number %s is taken by table %s', v_new.number, v_holder.id), 'number',
                           pos.row_of(case when v_exists then v_current else v_holder end));
     end if;
@@ -178,7 +187,7 @@ begin
   return pos.store_table(v_new, v_exists);
 end
 $$;
-comment on function pos.mutate_table(bigint, text, text, text, jsonb, bigint) is 'UPDATE_TABLE.';
+comment on function pos.mutate_table(bigint, text, text, text, jsonb, bigint) is 'UPDATE_TABLE. add_apart is an add of the web app: an id that another terminal made is another table''s.';
 
 create or replace function pos.merged_lines(p_lines jsonb, p_action text, p_items jsonb) returns jsonb
 language sql immutable set search_path = '' as $$

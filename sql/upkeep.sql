@@ -28,9 +28,13 @@ begin
   ) select count(*) into mutations from gone;
   with gone as (
     delete from pos.tombstones as t where t.ctid = any (array(
-      select x.ctid from pos.tombstones as x where x.deleted_at < now() - p_keep order by x.deleted_at limit p_rows))
+      -- Every fresh browser announces the default users again: those of staff are kept for ever.
+      select x.ctid from pos.tombstones as x
+      where x.deleted_at < now() - p_keep and x.kind <> 'staff' order by x.deleted_at limit p_rows))
     returning 1
   ) select count(*) into tombstones from gone;
+
+  delete from pos.app_terminals as a where a.seen_at < now() - interval '7 days';
 
   -- The log is let go from its oldest end, and each restaurant keeps its newest change. The floor rises with it, under
   -- the head's lock; a restaurant that is busy at this moment has its turn the next time.

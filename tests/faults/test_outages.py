@@ -130,7 +130,8 @@ async def test_a_database_that_is_short_of_memory_is_away_and_not_the_end(databa
             assert row
             connection.execute(
                 "create or replace function pos.read_heads(p_restaurant_ids bigint[])"
-                " returns table (epoch text, restaurant_id bigint, revision bigint, messages bigint) language plpgsql"
+                " returns table (epoch text, restaurant_id bigint, revision bigint, messages bigint, staff bigint)"
+                " language plpgsql"
                 " as $$ begin raise exception 'out of memory' using errcode = '53200'; end $$"
             )
             await until(lambda: is_down(relay), within=6.0, what="a health that is down")

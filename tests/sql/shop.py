@@ -198,7 +198,12 @@ class Shop:
         return cast(Row, parsed(self.rows(table)[id]))
 
     def snapshot(self, orders: int = 1000) -> Row:
-        [row] = self.sql("select * from pos.snapshot(%s, %s)", self.restaurant_id, orders)
+        [row] = self.sql(
+            """select epoch, revision, tables, menu_items, categories, settings, orders
+               from pos.snapshot(%s, %s)""",
+            self.restaurant_id,
+            orders,
+        )
         names = ("tables", "menu_items", "categories", "settings", "orders")
         return {"epoch": row[0], "revision": row[1]} | dict(zip(names, map(parsed, row[2:]), strict=True))
 

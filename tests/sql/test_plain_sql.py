@@ -84,7 +84,7 @@ NOTHING: list[LiteralString] = [
     "update pos.categories set name = name",
     "update pos.order_history set total = total, revision = 99, version = 99",
     'update pos.restaurants set settings = settings || \'{"theme": "dark"}\', settings_version = 9',
-    "update pos.restaurants set name = 'New name', slug = 'new-slug', time_zone = 'Asia/Yangon', complete = true",
+    "update pos.restaurants set name = 'New name', slug = 'new-slug', time_zone = 'Asia/Yangon'",
     "update pos.tables set seats = 5 where id = 'nobody'",
     "delete from pos.tables where id = 'nobody'",
     "insert into pos.tables (restaurant_id, id, number, seats) select 1, 'x', 1, 1 where false",

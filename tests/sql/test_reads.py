@@ -116,8 +116,8 @@ def test_orders_are_the_newest_and_can_be_paged(shop: Shop) -> None:
 
 def test_only_messages_of_the_last_minute_are_read_and_the_newest_of_them(shop: Shop) -> None:
     shop.sql(
-        """insert into pos.messages (restaurant_id, number, client_id, data, created_at)
-           select 1, n, 't1', '{}', now() - interval '2 minutes' * (n <= 50)::integer
+        """insert into pos.messages (restaurant_id, number, type, client_id, data, created_at)
+           select 1, n, 'MESSAGE', 't1', '{}', now() - interval '2 minutes' * (n <= 50)::integer
            from generate_series(1, 1150) as n"""
     )
     read: LiteralString = "select number from pos.read_messages('{1}', array[%s::bigint])"

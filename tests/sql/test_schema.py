@@ -59,6 +59,14 @@ def programs(cluster: TestCluster, tmp_path: Path) -> Programs:
     return Programs(cluster.bin_dir, tmp_path)
 
 
+@pytest.fixture
+def old_database(empty_database: str) -> str:
+    """A database with version 1 of the schema."""
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute((Path(__file__).parent / "versions" / "1.sql").read_bytes())
+    return empty_database
+
+
 def apply(conninfo: str) -> None:
     asyncio.run(schema.apply(conninfo))
 
@@ -106,11 +114,11 @@ def test_a_newer_schema_is_not_overwritten(shop: Shop, programs: Programs) -> No
     done = programs.install(shop.conninfo)
     assert done.returncode != 0
     assert "version 7" in done.stderr
-    assert "version 1" in done.stderr
+    assert "version 2" in done.stderr
     assert "HINT:" in done.stderr
-    with pytest.raises(SchemaError, match=r"version 7.* version 1 .*newer relay"):
+    with pytest.raises(SchemaError, match=r"version 7.* version 2 .*newer relay"):
         apply(shop.conninfo)
-    with pytest.raises(SchemaError, match=r"version 7.* 1;"):
+    with pytest.raises(SchemaError, match=r"version 7.* 2;"):
         asyncio.run(schema.ensure(shop.conninfo, upgrade=True))
     assert programs.dump(shop.conninfo) == before
 
@@ -130,16 +138,38 @@ def test_an_install_that_fails_leaves_nothing_behind(empty_database: str, progra
     assert programs.dump(empty_database) == before
 
 
-def test_an_empty_database_is_installed_and_an_old_one_only_with_leave(empty_database: str) -> None:
+def test_an_empty_database_is_installed(empty_database: str) -> None:
     assert asyncio.run(schema.installed_version(empty_database)) is None
     asyncio.run(schema.ensure(empty_database, upgrade=False))
     assert asyncio.run(schema.installed_version(empty_database)) == schema.VERSION
-    with psycopg.connect(empty_database) as connection:
-        connection.execute("update pos.installation set version = 0")
-    with pytest.raises(SchemaError, match=r"version 0, .* needs 1; .*relay schema apply"):
-        asyncio.run(schema.ensure(empty_database, upgrade=False))
-    asyncio.run(schema.ensure(empty_database, upgrade=True))
-    assert asyncio.run(schema.installed_version(empty_database)) == schema.VERSION
+
+
+def test_an_old_database_is_upgraded_only_with_leave(old_database: str) -> None:
+    with pytest.raises(SchemaError, match=r"version 1, .* needs 2; .*relay schema apply"):
+        asyncio.run(schema.ensure(old_database, upgrade=False))
+    asyncio.run(schema.ensure(old_database, upgrade=True))
+    assert asyncio.run(schema.installed_version(old_database)) == schema.VERSION
+
+
+@pytest.mark.parametrize("by", ["psql", "relay"])
+def test_an_upgrade_ends_where_a_new_install_begins_and_keeps_everything(
+    old_database: str, database: str, programs: Programs, by: str
+) -> None:
+    with Shop(old_database) as shop:
+        shop.table("add", NEW_TABLE)
+        shop.table("add", {**NEW_TABLE, "id": "gone", "number": 41})
+        shop.table("delete", {"id": "gone"})
+        shop.message({"text": "the kitchen bell"})
+        before = shop.log(), shop.rows("tables"), shop.one("select pos.epoch()")
+        if by == "psql":
+            done = programs.install(old_database)
+            assert (done.returncode, done.stderr) == (0, "")
+        else:
+            apply(old_database)
+        assert (shop.log(), shop.rows("tables"), shop.one("select pos.epoch()")) == before
+        assert shop.table("add", {**NEW_TABLE, "id": "gone", "number": 41}).version == 3
+        shop.check()
+    assert programs.dump(old_database, "--schema-only") == programs.dump(database, "--schema-only")
 
 
 def test_an_upgrade_does_not_wait_for_ever_behind_a_forgotten_begin(shop: Shop, programs: Programs) -> None:

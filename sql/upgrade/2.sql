@@ -1,0 +1,21 @@
+-- From version 1: staff, and what the web app's sessions need. Does nothing in any other database.
+
+do $$
+begin
+  if not exists (select from pos.installation as i where i.version = 1) then
+    return;
+  end if;
+  alter table pos.heads add column staff bigint not null default 0;
+  alter table pos.tombstones
+    drop constraint tombstones_kind,
+    add constraint tombstones_kind check (kind in ('tables', 'menu_items', 'categories', 'staff'));
+  -- What is in it is a minute old at most.
+  drop table pos.messages;
+  -- Made again with more columns in what they return.
+  drop function pos.read_heads(bigint[]);
+  drop function pos.read_changes(bigint[], bigint[], integer, bigint);
+  drop function pos.read_messages(bigint[], bigint[]);
+  drop function pos.snapshot(bigint, integer);
+  drop function pos.send_message(bigint, text, jsonb);
+end
+$$;
