@@ -162,7 +162,7 @@ class Api:
         found = read.get(room.restaurant_id)
         if found is None:
             raise UnknownRestaurant(room.slug)
-        if (found.rows and found.rows[0].revision != since + 1) or (not found.rows and since < found.head):
+        if (found.rows and found.rows[0].revision != since + 1) or (not found.rows and since < found.head.revision):
             raise Refusal("GONE", "the changes after this revision are pruned; take /api/sync", field="since")
         rows = ",".join(
             protocol.change(
@@ -170,7 +170,7 @@ class Api:
             )
             for r in found.rows
         )
-        return _json(f'{{"epoch":"{epoch}","from":{since},"revision":{found.head},"changes":[{rows}]}}')
+        return _json(f'{{"epoch":"{epoch}","from":{since},"revision":{found.head.revision},"changes":[{rows}]}}')
 
     async def orders(self, request: Request) -> Response:
         """Orders by their last change, newest first; `before` of the answer asks for the next page."""
@@ -190,7 +190,7 @@ class Api:
         heads = await self._connections.database.read_heads([room.restaurant_id])
         if room.restaurant_id not in heads.by_restaurant:
             raise UnknownRestaurant(room.slug)
-        return await self._connections.syncer.snapshot(room, heads.by_restaurant[room.restaurant_id][0])
+        return await self._connections.syncer.snapshot(room, heads.by_restaurant[room.restaurant_id].revision)
 
 
 def _answering(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -20,7 +20,7 @@ from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant
 from .hub import Hub, Room
 from .logs import fields
 from .protocol import Hello, Message, SyncRequest
-from .session import Deed, Goodbye, Session, Submit, Sync
+from .session import Deed, Goodbye, Profile, Session, Submit, Sync
 from .settings import Settings
 from .syncer import Syncer, now_ms
 from .wire import SocketWire
@@ -45,12 +45,21 @@ GOODBYE, POLICY, FAULT, RESTARTING = 1000, 1008, 1011, 1012
 class Connections:
     """Serves WebSockets, and knows all that are open on this instance."""
 
-    def __init__(self, database: Database, hub: Hub, writer: Writer, syncer: Syncer, settings: Settings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        hub: Hub,
+        writer: Writer,
+        syncer: Syncer,
+        settings: Settings,
+        profile_of: Callable[[Session, str | None], Profile | None] = lambda _session, _wanted: None,
+    ) -> None:
         self.database = database
         self.hub = hub
         self.writer = writer
         self.syncer = syncer
         self.settings = settings
+        self.profile_of = profile_of  # of a session that has named itself; beside it what `?profile=` says
         self.draining = False
         self.open: set[Connection] = set()
 
@@ -61,7 +70,7 @@ class Connections:
             await send({"type": "websocket.close"})
             return
         await send({"type": "websocket.accept"})
-        connection = Connection(self, wire_of(scope, receive, send), slug_of(scope))
+        connection = Connection(self, wire_of(scope, receive, send), slug_of(scope), asked_for(scope, "profile"))
         self.open.add(connection)
         try:
             await connection.run()
@@ -112,20 +121,27 @@ class Connections:
 
 def slug_of(scope: Scope) -> str | None:
     """The restaurant that `?restaurant=` names; None, the default one, where it is missing or empty."""
-    values = parse_qs(scope["query_string"].decode("latin-1")).get("restaurant")
+    return asked_for(scope, "restaurant")
+
+
+def asked_for(scope: Scope, name: str) -> str | None:
+    """The first value of a query parameter; None where it is missing or empty."""
+    values = parse_qs(scope["query_string"].decode("latin-1")).get(name)
     return values[0] if values else None
 
 
 class Connection:
     """One terminal's socket."""
 
-    def __init__(self, parts: Connections, wire: SocketWire | AsgiWire, slug: str | None) -> None:
+    def __init__(self, parts: Connections, wire: SocketWire | AsgiWire, slug: str | None, profile: str | None) -> None:
         self.session = Session(wire)
         self.ended = asyncio.get_running_loop().create_future()
         self.database_is_back = asyncio.Event()
         self._parts = parts
         self._wire = wire
         self._slug = slug
+        self._wanted_profile = profile
+        self._profiled = False
         self._room: Room | None = None
         self._turn = asyncio.Lock()  # one message at a time, in their order
         self._held: list[Message] = []  # said before the restaurant was known
@@ -142,6 +158,8 @@ class Connection:
             await self._guarded(self._read)
         finally:
             self.session.close(GOODBYE)
+            if self.session.profile:
+                self.session.profile.left()
             entering.cancel()
             await asyncio.wait({entering})
             self._parts.hub.leave(self.session)
@@ -193,7 +211,7 @@ class Connection:
                 self._refuse(Refusal("INVALID_MESSAGE", "messages are text frames, this one is binary"), None)
                 continue
             try:
-                message = protocol.parse(text)
+                message = protocol.parse(text, self.session.profile.kinds if self.session.profile else None)
             except Refusal as refusal:
                 self._refuse(refusal, refusal.ref)
                 continue
@@ -206,6 +224,7 @@ class Connection:
         try:
             await self._do(message)
         except Refusal as refusal:
+            refusal.type = message.type
             self._refuse(refusal, message.id)
         except DatabaseUnavailable:
             self._refuse(Refusal("UNAVAILABLE", "the database is away; you are synced when it is back"), message.id)
@@ -227,6 +246,12 @@ class Connection:
 
     async def _do(self, message: Message) -> None:
         deed = self.session.hear(message)
+        if not self._profiled:
+            # Its first message says who it is, for as long as the socket is open.
+            self._profiled = True
+            self.session.profile = self._parts.profile_of(self.session, self._wanted_profile)
+        if self.session.profile:
+            deed = self.session.profile.deed(message, deed)
         if isinstance(deed, Goodbye):
             await self._all_answered()
             self._let_go()
@@ -276,6 +301,8 @@ class Connection:
         answer = self._parts.writer.submit(deed.mutation)
         self._unanswered += 1
         answer.add_done_callback(partial(self._settle, deed))
+        if self.session.profile:
+            self.session.profile.submitted(deed.mutation, answer)
 
     def _settle(self, deed: Submit, future: asyncio.Future[Answer]) -> None:
         self._unanswered -= 1
@@ -302,6 +329,8 @@ class Connection:
     def _refuse(self, refusal: Refusal, ref: str | None) -> None:
         log.debug("refused", extra=fields(code=refusal.code, field=refusal.field, client=self.session.client_id))
         self.session.reply(protocol.error(refusal, ref, now_ms=now_ms()))
+        if self.session.profile and refusal.type:
+            self.session.profile.refused(refusal.type)
 
     def _welcome(self, message: Message, room: Room) -> None:
         if not isinstance(message, Hello) or message.protocol != 1:

@@ -110,11 +110,19 @@ class Answer:
         return Refusal(code, message, field=_field_of(self.field))
 
 
+class Head(NamedTuple):
+    """A restaurant's newest revision and message number, and the count of its staff's changes."""
+
+    revision: int = 0
+    messages: int = 0
+    staff: int = 0
+
+
 class Heads(NamedTuple):
-    """The epoch, and per restaurant the newest revision and message number."""
+    """The epoch, and each restaurant's head."""
 
     epoch: str
-    by_restaurant: dict[int, tuple[int, int]]
+    by_restaurant: dict[int, Head]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,7 @@ class ChangeRow:
     revision: int
     type: str
     action: str
+    row_id: str | None
     data: str
     client_id: str
     milliseconds: int
@@ -131,20 +140,21 @@ class ChangeRow:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one restaurant's log holds after a revision: contiguous, perhaps not yet all up to `head`."""
+    """What one restaurant's log holds after a revision: contiguous, perhaps not yet all up to `head.revision`."""
 
     restaurant_id: int
-    head: int
-    messages: int
+    head: Head
     rows: tuple[ChangeRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MessageRow:
-    """A MESSAGE on its way, its body as JSON text."""
+    """A message on its way, its body as JSON text; `profile` says for which kind of terminal, None for all."""
 
     restaurant_id: int
     number: int
+    type: str
+    profile: str | None
     client_id: str
     to_client_id: str | None
     data: str
@@ -162,6 +172,8 @@ class State:
     categories: str
     settings: str
     orders: str
+    complete: bool = False  # whether the database holds all of the restaurant's lists
+    cleared_revision: int = 0  # of the last UPDATE_ORDER clear
 
 
 class Database:
@@ -190,7 +202,7 @@ class Database:
 
     async def find_restaurant(self, slug: str | None) -> tuple[int, str]:
         """The restaurant with this slug (None: the default one) and its slug. Raises UnknownRestaurant."""
-        rows = await self._read("select restaurant_id, slug from pos.find_restaurant(%s)", (slug,), QUICK_SECONDS)
+        rows = await self.read("select restaurant_id, slug from pos.find_restaurant(%s)", (slug,), QUICK_SECONDS)
         if not rows:
             raise UnknownRestaurant(slug or "default")
         restaurant_id, found = rows[0]
@@ -198,13 +210,13 @@ class Database:
 
     async def read_heads(self, restaurant_ids: Sequence[int], *, live: bool = False) -> Heads:
         """The epoch and the heads; a restaurant that is not there is left out. `live`: see LIVE."""
-        rows = await self._read(
-            "select epoch, restaurant_id, revision, messages from pos.read_heads(%s)",
+        rows = await self.read(
+            "select epoch, restaurant_id, revision, messages, staff from pos.read_heads(%s)",
             (list(restaurant_ids),),
             QUICK_SECONDS,
             live=live,
         )
-        return Heads(rows[0][0], {row[1]: (row[2], row[3]) for row in rows if row[1] is not None})
+        return Heads(rows[0][0], {row[1]: Head(*row[2:]) for row in rows if row[1] is not None})
 
     async def read_changes(
         self, cursors: Mapping[int, int], *, rows: int, size: int, live: bool = False
@@ -213,8 +225,9 @@ class Database:
 
         The epoch is None when none of the restaurants is there. `live`: see LIVE.
         """
-        read = await self._read(
-            """select epoch, restaurant_id, head, messages, revision, type, action, data, client_id, milliseconds
+        read = await self.read(
+            """select epoch, restaurant_id, head, messages, staff,
+                      revision, type, action, row_id, data, client_id, milliseconds
                from pos.read_changes(%s, %s, %s, %s)""",
             (list(cursors), list(cursors.values()), rows, size),
             LIVE_SECONDS,
@@ -226,9 +239,8 @@ class Database:
         changes = {
             restaurant_id: Changes(
                 restaurant_id,
-                head=found[0][2],
-                messages=found[0][3],
-                rows=_contiguous([ChangeRow(*row[4:]) for row in found if row[4] is not None]),
+                head=Head(*found[0][2:5]),
+                rows=_contiguous([ChangeRow(*row[5:]) for row in found if row[5] is not None]),
             )
             for restaurant_id, found in grouped.items()
         }
@@ -236,8 +248,8 @@ class Database:
 
     async def read_messages(self, numbers: Mapping[int, int]) -> list[MessageRow]:
         """The messages of each restaurant after a number, at most a minute old."""
-        rows = await self._read(
-            """select restaurant_id, number, client_id, to_client_id, data, milliseconds
+        rows = await self.read(
+            """select restaurant_id, number, type, profile, client_id, to_client_id, data, milliseconds
                from pos.read_messages(%s, %s)""",
             (list(numbers), list(numbers.values())),
             LIVE_SECONDS,
@@ -247,8 +259,8 @@ class Database:
 
     async def snapshot(self, restaurant_id: int, orders: int) -> State:
         """A restaurant's state at one revision, with its `orders` newest orders. Raises UnknownRestaurant."""
-        rows = await self._read(
-            """select epoch, revision, tables, menu_items, categories, settings, orders
+        rows = await self.read(
+            """select epoch, revision, tables, menu_items, categories, settings, orders, complete, cleared_revision
                from pos.snapshot(%s, %s)""",
             (restaurant_id, orders),
         )
@@ -258,21 +270,21 @@ class Database:
 
     async def read_orders(self, restaurant_id: int, before: int, rows: int) -> list[tuple[int, str]]:
         """Revision and JSON text of the orders last changed before a revision, newest first."""
-        return await self._read("select revision, data from pos.read_orders(%s, %s, %s)", (restaurant_id, before, rows))
+        return await self.read("select revision, data from pos.read_orders(%s, %s, %s)", (restaurant_id, before, rows))
 
     async def prove(self, instance_id: str) -> float:
         """Ring this instance's own bell; how full the notification queue is, 0 to 1.
 
         A queue that was full stays full until somebody asks (PostgreSQL's async.c moves its tail only then).
         """
-        rows = await self._read(
+        rows = await self.read(
             "select pg_notification_queue_usage(), pos.prove(%s)", (instance_id,), QUICK_SECONDS, live=True
         )
         return float(rows[0][0])
 
     async def prune(self, keep_days: int, keep_log_days: int, rows: int) -> dict[str, int]:
         """Let go of at most `rows` rows each of what is old; how many went, by kind."""
-        found = await self._read(
+        found = await self.read(
             "select changes, mutations, tombstones, messages, batches from pos.prune(%s, %s, %s)",
             (timedelta(days=keep_days), timedelta(days=keep_log_days), rows),
         )
@@ -319,9 +331,10 @@ class Database:
                 message, constraint = error.diag.message_primary, error.diag.constraint_name
                 return [Answer(f"SQLSTATE {error.sqlstate}", message, constraint, None, None, None)]
 
-    async def _read(
+    async def read(
         self, query: LiteralString, parameters: Sequence[object], seconds: float = READ_SECONDS, *, live: bool = False
     ) -> list[Any]:
+        """The rows of a query within `seconds`; `live`: see LIVE."""
         chosen = self._live if live else self._reads
         started = time.monotonic()
         for _ in range(chosen.max_size):

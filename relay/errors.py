@@ -75,7 +75,7 @@ class Refusal(RelayError):
 
     `field` is the path of the offending field (`data.price`, `data.items.2.id`), `details` further keys of
     the ERROR's data as JSON text by key (`current`, `suggestedId`), `ref` the id of the message that is refused
-    where the message could not be read any further.
+    where the message could not be read any further, `type` its type.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Refusal(RelayError):
         self.field = field
         self.details = details or {}
         self.ref: str | None = None
+        self.type: str | None = None
 
     @property
     def retryable(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+Frames = tuple[bytes, ...]  # of one message or several, in the order they go out
+
 PIECE_BYTES = 64 * 1024  # the most payload in one frame: a slow socket is given a big message piece by piece
 
 # The first byte of a frame (RFC 6455, section 5.2).

@@ -1,4 +1,4 @@
-"""The rooms: each restaurant's window of recent changes and the sessions they go to."""
+"""The rooms: each restaurant's window of recent changes, and the sessions they go to."""
 
 from __future__ import annotations
 
@@ -9,118 +9,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from .frames import Frames
 from .session import Session, State
+from .window import Change, Window
 
-CHUNK_BYTES = 64 * 1024  # the most that one write carries; the wire's own limit
-CHUNK_CHANGES = 128  # no write goes past a multiple of this: however far apart they begin, sessions soon share writes
 IDLE_SECONDS = 60.0  # a room without sessions is kept up to date this long, for those who come back
 MESSAGES_KEPT = 1000
 MESSAGE_SECONDS = 60.0
 
-Frames = tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A change as the frames that all receive."""
-
-    revision: int
-    frames: Frames
-
-    @property
-    def size(self) -> int:
-        """Bytes on the wire."""
-        return sum(map(len, self.frames))
-
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A MESSAGE on its way to the other terminals."""
+    """A MESSAGE on its way to the other terminals, or to those of one profile."""
 
     number: int
     client_id: str
     to: str | None
+    profile: str | None
     frames: Frames
     until: float
-
-
-class Window:
-    """Recent changes of one restaurant, `base` + 1 to `head` without a hole, as frames.
-
-    It has a ceiling in changes and in bytes; what falls out at the old end is read from the log again if need be.
-    """
-
-    def __init__(self, head: int, max_changes: int, max_bytes: int) -> None:
-        self.base = self.head = head
-        self.out_of_reach = -1  # a cursor, and all before it, to which the log cannot take the window back
-        self._changes: deque[Change] = deque()
-        self._bytes = 0
-        self._max_changes, self._max_bytes = max_changes, max_bytes
-        self._chunks: dict[int, tuple[Frames, int]] = {}
-        self._chunk_bytes = 0
-
-    @property
-    def spare(self) -> int:
-        """Bytes that fit in before what is held."""
-        return self._max_bytes - self._bytes
-
-    def append(self, changes: Sequence[Change]) -> None:
-        """Add the changes that follow `head`."""
-        old_head = self.head
-        for change in changes:
-            # A hole here would be a silent gap at every terminal.
-            assert change.revision == self.head + 1, f"revision {change.revision} does not follow {self.head}"
-            self._changes.append(change)
-            self._bytes += change.size
-            self.head = change.revision
-        while len(self._changes) > self._max_changes or (self._bytes > self._max_bytes and len(self._changes) > 1):
-            self._bytes -= self._changes.popleft().size
-            self.base += 1
-        # A chunk that ended at the old head goes on now.
-        for cursor in [c for c, (_, end) in self._chunks.items() if c < self.base or end == old_head]:
-            self._drop(cursor)
-
-    def prepend(self, changes: Sequence[Change]) -> None:
-        """Add of the changes that end at `base` as many as fit, the newest of them."""
-        for change in reversed(changes):
-            if len(self._changes) >= self._max_changes or change.size > self.spare:
-                return
-            assert change.revision == self.base, f"revision {change.revision} does not end at {self.base}"
-            self._changes.appendleft(change)
-            self._bytes += change.size
-            self.base -= 1
-
-    def chunk(self, cursor: int) -> tuple[Frames, int]:
-        """What follows `cursor` (base to below head), at most CHUNK_BYTES of it, and the revision it leads to.
-
-        Built once for all sessions with the same cursor. Small changes are joined into one write; a large one keeps
-        its frames apart, so that a slow wire takes it one by one.
-        """
-        found = self._chunks.get(cursor)
-        if found is None:
-            found = self._chunks[cursor] = self._join(cursor)
-            self._chunk_bytes += len(found[0][0])
-            while self._chunk_bytes > self._max_bytes and len(self._chunks) > 1:
-                self._drop(next(iter(self._chunks)))
-        return found
-
-    def _drop(self, cursor: int) -> None:
-        frames, _ = self._chunks.pop(cursor)
-        self._chunk_bytes -= len(frames[0])
-
-    def _join(self, cursor: int) -> tuple[Frames, int]:
-        small: list[bytes] = []
-        size = 0
-        for index in range(cursor - self.base, len(self._changes)):
-            frames = self._changes[index].frames
-            size += len(frames[0])
-            if len(frames) > 1 or size > CHUNK_BYTES:
-                break
-            small.append(frames[0])
-            cursor += 1
-            if cursor % CHUNK_CHANGES == 0:
-                break
-        return ((b"".join(small),), cursor) if small else (frames, cursor + 1)
 
 
 class Room:
@@ -134,6 +41,7 @@ class Room:
         self.window: Window | None = None
         self.acknowledged = 0  # the newest revision that a terminal was told of here, perhaps before the change came
         self.messages = 0  # number of the newest MESSAGE passed on
+        self.staff = -1  # count of the staff's changes; -1 before the first read
         self.sessions: set[Session] = set()
         self.idle_since = time.monotonic()
         self.reading = asyncio.Lock()  # held by whoever reads the database for all of the room
@@ -156,7 +64,10 @@ class Room:
         if session.epoch != self.epoch or session.cursor < window.base:
             return False
         if session.cursor < window.head:
-            session.advance(*window.chunk(session.cursor))
+            profile = session.profile
+            session.advance(
+                *(window.selected(session.cursor, profile.wants) if profile else window.chunk(session.cursor))
+            )
         if session.cursor >= window.head and session.messages < self.messages:
             self._pass(session)
         return True
@@ -182,18 +93,25 @@ class Room:
                 message.until > now
                 and message.client_id != session.client_id
                 and message.to in (None, session.client_id)
+                and message.profile in (None, session.profile.name if session.profile else None)
             ):
                 session.push(message.frames)
         session.messages = self.messages
 
 
 class Hub:
-    """All rooms of this instance. `resync` is called with a session that cannot be served from its window."""
+    """All rooms of this instance.
+
+    `resync` is called with a session that cannot be served from its window, `on_changes` with what a room has taken,
+    `on_staff` when the count of its staff's changes is another one.
+    """
 
     def __init__(self, window_changes: int, window_bytes: int) -> None:
         self.rooms: dict[int, Room] = {}
         self._by_slug: dict[str, Room] = {}
         self.resync: Callable[[Session], None] = lambda _session: None
+        self.on_changes: Callable[[Room, Sequence[Change]], None] = lambda _room, _changes: None
+        self.on_staff: Callable[[Room], None] = lambda _room: None
         self._limits = window_changes, window_bytes
 
     def room_of(self, slug: str) -> Room | None:
@@ -265,6 +183,7 @@ class Hub:
         assert room.window is not None
         room.window.append(changes)
         self.fan_out(room)
+        self.on_changes(room, changes)
 
     def fan_out(self, room: Room) -> None:
         """Send every session of a room what it lacks."""

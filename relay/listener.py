@@ -18,12 +18,13 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from . import protocol
-from .database import PROOF, ChangeRow, Changes, Database, MessageRow
+from .database import PROOF, ChangeRow, Database, Head, MessageRow
 from .errors import DatabaseUnavailable
 from .frames import encode
-from .hub import MESSAGE_SECONDS, Change, Hub, Passed, Room
+from .hub import MESSAGE_SECONDS, Hub, Passed, Room
 from .logs import fields
 from .settings import Settings
+from .window import Change
 
 log = logging.getLogger("relay.listener")
 
@@ -191,47 +192,52 @@ class Listener:
                 self.ring(room.restaurant_id)
                 continue
             if epoch != room.epoch:
-                self._begin_anew(room, epoch, changes, "the epoch changed")
+                self._begin_anew(room, epoch, changes.head, "the epoch changed")
                 continue
             # Another read may have moved the room while this one was on its way.
             fresh = [row for row in changes.rows if row.revision > room.head]
             if (
-                room.head > changes.head
+                room.head > changes.head.revision
                 or (fresh and fresh[0].revision != room.head + 1)
-                or (changes.head > room.head and not fresh)
+                or (changes.head.revision > room.head and not fresh)
             ):
-                self._begin_anew(room, epoch, changes, "the log has a hole")
+                self._begin_anew(room, epoch, changes.head, "the log has a hole")
                 continue
             if fresh:
                 log.debug(
                     "relaying", extra=fields(restaurant=room.slug, revision=fresh[-1].revision, changes=len(fresh))
                 )
                 self._hub.take(room, [encoded(row) for row in fresh])
-            if room.head < changes.head:
+            if room.head < changes.head.revision:
                 self.ring(room.restaurant_id)
-            if room.messages < changes.messages:
+            if room.staff != changes.head.staff:
+                room.staff = changes.head.staff
+                self._hub.on_staff(room)
+            if room.messages < changes.head.messages:
                 behind[room.restaurant_id] = room.messages
         if behind:
             self._pass_on(await self._database.read_messages(behind))
             # What could not be read is older than a minute, or went in a crash; nobody looks for it any longer.
             for room in rooms:
                 if room.restaurant_id in behind:
-                    room.skip_messages(read[room.restaurant_id].messages)
+                    room.skip_messages(read[room.restaurant_id].head.messages)
 
-    def _begin_anew(self, room: Room, epoch: str, changes: Changes, why: str) -> None:
+    def _begin_anew(self, room: Room, epoch: str, head: Head, why: str) -> None:
         # Never skip: whoever cannot be given every change is given the state.
         log.warning(
-            "a restaurant begins anew: %s", why, extra=fields(restaurant=room.slug, held=room.head, head=changes.head)
+            "a restaurant begins anew: %s",
+            why,
+            extra=fields(restaurant=room.slug, held=room.head, head=head.revision),
         )
-        self._hub.position(room, epoch, changes.head, changes.messages)
+        self._hub.position(room, epoch, head.revision, head.messages)
 
     def _pass_on(self, rows: Sequence[MessageRow]) -> None:
         until = time.monotonic() + MESSAGE_SECONDS
         by_room: dict[int, list[Passed]] = {}
         for row in rows:
-            frames = encode(protocol.relayed_message(row.client_id, row.data, row.milliseconds))
+            frames = encode(protocol.message(row.type, row.data, row.milliseconds, row.client_id))
             by_room.setdefault(row.restaurant_id, []).append(
-                Passed(row.number, row.client_id, row.to_client_id, frames, until)
+                Passed(row.number, row.client_id, row.to_client_id, row.profile, frames, until)
             )
         for restaurant_id, passed in by_room.items():
             if (room := self._hub.rooms.get(restaurant_id)) is not None:
@@ -265,11 +271,11 @@ class Listener:
     async def _compare_heads(self) -> None:
         heads = await self._database.read_heads(list(self._hub.rooms), live=True)
         self.lag = 0
-        for restaurant_id, (revision, messages) in heads.by_restaurant.items():
+        for restaurant_id, head in heads.by_restaurant.items():
             room = self._hub.rooms.get(restaurant_id)
             if room is not None and room.window:
-                self.lag = max(self.lag, revision - room.head)
-                if (revision, messages, heads.epoch) != (room.head, room.messages, room.epoch):
+                self.lag = max(self.lag, head.revision - room.head)
+                if (head, heads.epoch) != ((room.head, room.messages, room.staff), room.epoch):
                     self.ring(restaurant_id)
 
 
@@ -278,7 +284,7 @@ def encoded(row: ChangeRow) -> Change:
     text = protocol.change(
         row.type, row.action, row.data, client_id=row.client_id, timestamp=row.milliseconds, revision=row.revision
     )
-    return Change(row.revision, encode(text))
+    return Change(row.revision, encode(text), row.type, row.action, row.row_id, row.client_id)
 
 
 def _backoff(attempt: int) -> float:

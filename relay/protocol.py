@@ -133,14 +133,16 @@ def parse(text: str, kinds: Mapping[str, Kind] | None = None) -> Message:
     `ref` where that could be read. `field` is a path from the message's root (`data.action`), except for a field of a
     row, which is named by its path inside the row (`price`).
     """
+    type_ = None
     try:
         envelope = _envelope(text)
+        type_ = envelope.type
         kind = (KINDS if kinds is None else kinds).get(envelope.type)
         if kind is None:
             raise Refusal("UNKNOWN_TYPE", f"the message type {envelope.type[:64]!r} is not known", field="type")
         return kind(envelope)
     except Refusal as refusal:
-        refusal.ref = _ref(text)
+        refusal.ref, refusal.type = _ref(text), type_
         raise
 
 
@@ -181,7 +183,8 @@ def _int(value: object) -> int | None:
     return None if value is None else int(cast(float, value))
 
 
-def _plain(envelope: Envelope) -> Message:
+def plain(envelope: Envelope) -> Message:
+    """A kind of message of which nothing but the envelope is looked at."""
     return Message(*envelope)
 
 
@@ -280,14 +283,15 @@ KINDS: Mapping[str, Kind] = {
     "UPDATE_MENU": updates(bodies.MENU, default="update_item"),
     "UPDATE_ORDER": updates(bodies.ORDER, default="add"),
     "UPDATE_SETTINGS": _settings,
-    "NEXT_ORDER_ID": _plain,
+    "NEXT_ORDER_ID": plain,
     "MESSAGE": _relayed,
 }
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def _frame(type_: str, data_text: str, now_ms: int, client_id: str = "server", **more: object) -> str:
+def message(type_: str, data_text: str, now_ms: int, client_id: str = "server", **more: object) -> str:
+    """A message as its text; `data_text` is JSON, and of what stands in `more` the None are left out."""
     tail = {"timestamp": now_ms, "clientId": client_id} | {k: v for k, v in more.items() if v is not None}
     return f'{{"type":{_dumps(type_)},"data":{data_text},{_dumps(tail)[1:]}'
 
@@ -303,7 +307,7 @@ def welcome(
         "heartbeatSeconds": heartbeat_seconds,
         "maxMessageBytes": max_message_bytes,
     }
-    return _frame("WELCOME", _dumps(data), now_ms)
+    return message("WELCOME", _dumps(data), now_ms)
 
 
 def ack(
@@ -316,7 +320,7 @@ def ack(
 ) -> str:
     """ACK to the message with the id `ref`; `extra` are further keys of its data (`orderId`)."""
     data = {"revision": revision} | ({} if version is None else {"version": version}) | dict(extra or {})
-    return _frame("ACK", _dumps(data), now_ms, ref=ref)
+    return message("ACK", _dumps(data), now_ms, ref=ref)
 
 
 def error(refusal: Refusal, ref: str | None = None, *, now_ms: int) -> str:
@@ -326,18 +330,18 @@ def error(refusal: Refusal, ref: str | None = None, *, now_ms: int) -> str:
         data["field"] = refusal.field
     data["retryable"] = refusal.retryable
     details = "".join(f",{_dumps(key)}:{text}" for key, text in refusal.details.items())
-    return _frame("ERROR", f"{_dumps(data)[:-1]}{details}}}", now_ms, ref=ref or refusal.ref)
+    return message("ERROR", f"{_dumps(data)[:-1]}{details}}}", now_ms, ref=ref or refusal.ref)
 
 
 def heartbeat(revision: int, head: int, *, now_ms: int) -> str:
     """The answer to a HEARTBEAT: the last revision written to this terminal, and the restaurant's."""
-    return _frame("HEARTBEAT", _dumps({"response": True, "revision": revision, "head": head}), now_ms)
+    return message("HEARTBEAT", _dumps({"response": True, "revision": revision, "head": head}), now_ms)
 
 
 def sync_changes(epoch: str, from_: int, revision: int, *, ref: str | None = None, now_ms: int) -> str:
     """SYNC_RESPONSE that announces the changes after `from_` up to `revision`."""
     data = {"mode": "changes", "epoch": epoch, "from": from_, "revision": revision}
-    return _frame("SYNC_RESPONSE", _dumps(data), now_ms, ref=ref)
+    return message("SYNC_RESPONSE", _dumps(data), now_ms, ref=ref)
 
 
 def state(*, tables: str, menu_items: str, categories: str, settings: str, order_history: str) -> str:
@@ -351,7 +355,7 @@ def state(*, tables: str, menu_items: str, categories: str, settings: str, order
 def snapshot_parts(reason: str, epoch: str, revision: int, *, ref: str | None = None, now_ms: int) -> tuple[str, str]:
     """What stands before and after the `state` in a SYNC_RESPONSE: all that differs from terminal to terminal."""
     data = {"mode": "snapshot", "reason": reason, "epoch": epoch, "revision": revision}
-    frame = _frame("SYNC_RESPONSE", _dumps(data), now_ms, ref=ref)
+    frame = message("SYNC_RESPONSE", _dumps(data), now_ms, ref=ref)
     cut = frame.index('"mode"')
     return frame[:cut], f",{frame[cut:]}"
 
@@ -360,9 +364,4 @@ def change(type_: str, action: str, data_text: str, *, client_id: str, timestamp
     """An UPDATE_* as all terminals receive it; `data_text` is the row's JSON text, or all settings."""
     if type_ != "UPDATE_SETTINGS":
         data_text = f'{{"action":{_dumps(action)},"data":{data_text}}}'
-    return _frame(type_, data_text, timestamp, client_id, revision=revision)
-
-
-def relayed_message(client_id: str, data_text: str, timestamp: int) -> str:
-    """A MESSAGE as its receivers get it."""
-    return _frame("MESSAGE", data_text, timestamp, client_id)
+    return message(type_, data_text, timestamp, client_id, revision=revision)

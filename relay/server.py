@@ -14,6 +14,7 @@ import uvloop
 
 from . import schema, upkeep
 from .app import build
+from .appdata import AppData
 from .connection import Connections
 from .database import Database
 from .errors import DatabaseUnavailable, RelayError
@@ -22,6 +23,7 @@ from .listener import Listener
 from .logs import fields
 from .settings import Settings
 from .syncer import Syncer
+from .webapp import WebApp
 from .wire import RelayProtocol
 from .writer import Writer
 
@@ -68,7 +70,10 @@ class Relay:
         self.listener = Listener(self.database, self.hub, settings)
         self.writer = Writer(self.database, settings, self.listener.ring)
         self.syncer = Syncer(self.database, self.hub, settings, self.listener.ring)
-        self.connections = Connections(self.database, self.hub, self.writer, self.syncer, settings)
+        self.webapp = WebApp(AppData(self.database), self.hub, settings)
+        self.connections = Connections(
+            self.database, self.hub, self.writer, self.syncer, settings, self.webapp.profile_of
+        )
         self.listener.on_return = self.connections.pay
         self._server = Server(self._config(), self)
 
@@ -116,6 +121,7 @@ class Relay:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.listener.run(), name="listener")
             tasks.create_task(self.writer.run(), name="writer")
+            tasks.create_task(self.webapp.run(), name="web app")
             tasks.create_task(upkeep.run(self.database, self.settings), name="upkeep")
 
     async def _schema(self) -> None:

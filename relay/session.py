@@ -5,14 +5,19 @@ from __future__ import annotations
 import enum
 import secrets
 import time
+from asyncio import Future
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from . import protocol
+from .database import Answer
 from .errors import Refusal
-from .frames import encode
-from .protocol import Hello, Message, Mutation, Relayed, SyncRequest, Update
+from .frames import Frames, encode
+from .protocol import Hello, Kind, Message, Mutation, Relayed, SyncRequest, Update
+from .snapshots import Snapshot
+from .window import Change
 from .wire import Wire
 
 OUTBOX_BYTES = 256 * 1024  # of answers waiting for a terminal that does not read; beyond it no more of its messages are
@@ -52,6 +57,42 @@ class Goodbye:
 Deed = Sync | Submit | Goodbye | None
 
 
+class Profile(Protocol):
+    """How a terminal is served that does not keep to the protocol as it stands."""
+
+    @property
+    def name(self) -> str:
+        """As in messages.profile: whose messages it is passed."""
+
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """The messages it may send."""
+
+    def deed(self, message: Message, deed: Deed) -> Deed:
+        """What is to be done about a message instead of what the session would do."""
+
+    def heartbeat(self) -> str:
+        """The answer to a HEARTBEAT."""
+
+    def submitted(self, mutation: Mutation, answer: Future[Answer]) -> None:
+        """A mutation of it is on its way."""
+
+    def refused(self, type_: str) -> None:
+        """A message of this type was refused before it became a mutation."""
+
+    def wants(self, change: Change) -> bool:
+        """Whether it is sent a change."""
+
+    async def prepare(self) -> None:
+        """Read what `snapshot` needs. Raises DatabaseUnavailable."""
+
+    def snapshot(self, snapshot: Snapshot, sync: Sync) -> Frames:
+        """What it is sent of a state; the changes after it follow."""
+
+    def left(self) -> None:
+        """Its socket is closed."""
+
+
 class Session:
     """One terminal on one socket.
 
@@ -61,7 +102,7 @@ class Session:
 
     __slots__ = (
         "_outbox", "_outbox_bytes", "client_id", "cursor", "epoch", "greeted", "messages", "on_drained",
-        "restaurant_id", "seen", "since", "state", "wire",
+        "profile", "restaurant_id", "seen", "since", "state", "wire",
     )  # fmt: skip
 
     def __init__(self, wire: Wire) -> None:
@@ -75,6 +116,7 @@ class Session:
         self.cursor = 0
         self.seen = 0  # the newest revision it knows of, by a change or an ACK: it is never moved back behind it
         self.messages = 0  # number of the last MESSAGE it was offered
+        self.profile: Profile | None = None  # it keeps to the protocol
         self.on_drained: Callable[[Session], None] | None = None
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
@@ -168,7 +210,8 @@ class Session:
 
     def heartbeat(self, head: int, now_ms: int) -> None:
         """Answer a HEARTBEAT with the last revision written to this socket."""
-        self.reply(protocol.heartbeat(self.cursor, head, now_ms=now_ms))
+        beat = self.profile.heartbeat() if self.profile else protocol.heartbeat(self.cursor, head, now_ms=now_ms)
+        self.reply(beat)
 
     def close(self, code: int, reason: str = "") -> None:
         """End the session; what waits in the outbox is dropped, what the wire holds is delivered."""

@@ -101,6 +101,12 @@ def _only_off(value: str) -> str:
     return "off"
 
 
+def _secret(value: str) -> str:
+    if value and not 16 <= len(value) <= 1024:
+        raise ValueError
+    return value
+
+
 def _host(value: str) -> str:
     if not HOST_NAME.fullmatch(value):
         ipaddress.ip_address(value)
@@ -159,9 +165,9 @@ LISTEN = Setting(
 
 
 def env(variable: str, kind: Kind[T], default: str, about: str) -> T:
-    """A dataclass field that is read from `variable`."""
+    """A dataclass field that is read from `variable`; a secret one is not in the repr."""
     row = Setting(variable, kind, default, about)
-    found: Any = field(default=kind.parse(default), metadata={"setting": row})
+    found: Any = field(default=kind.parse(default), metadata={"setting": row}, repr=not kind.secret)
     return found  # type: ignore[no-any-return]
 
 
@@ -200,6 +206,13 @@ class Settings:
     )
     auth: str = env("RELAY_AUTH", Kind("only off so far", _only_off), "off", "How terminals say who they are")
     allow_open: bool = env("RELAY_ALLOW_OPEN", SWITCHED, "0", "Serve other machines although RELAY_AUTH is off")
+
+    secret: str = env(
+        "RELAY_SECRET",
+        Kind("16 to 1024 characters", _secret, secret=True),
+        "",
+        "Seals the passwords of the web app's users in the database",
+    )
 
     # limits
     window_changes: int = env(

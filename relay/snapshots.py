@@ -8,8 +8,7 @@ from collections import OrderedDict
 
 from . import protocol
 from .database import State
-from .frames import closing, middle, opening
-from .hub import Frames
+from .frames import Frames, closing, middle, opening
 
 
 class Snapshot:
@@ -51,6 +50,10 @@ class Snapshot:
         head, tail = protocol.snapshot_parts(
             reason, self.epoch, self.revision, ref=ref, now_ms=time.time_ns() // 1_000_000
         )
+        return self.inside(head, tail)
+
+    def inside(self, head: str, tail: str) -> Frames:
+        """A message with the members of its data between these two texts."""
         frames = (opening(head), *self._middle, closing(tail))
         return frames if len(self._middle) > 1 else (b"".join(frames),)
 

@@ -13,15 +13,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from . import protocol
-from .database import Database
+from .database import Database, Head
 from .errors import DatabaseUnavailable, UnknownRestaurant
-from .hub import Change, Hub, Room, Window
+from .hub import Hub, Room
 from .listener import READ_BYTES, READ_ROWS, encoded
 from .logs import fields
 from .session import Session, Sync
 from .session import State as SessionState
 from .settings import Settings
 from .snapshots import Snapshot, Snapshots
+from .window import Change, Window
 
 log = logging.getLogger("relay.syncer")
 
@@ -119,7 +120,9 @@ class Syncer:
     async def _answer(self, session: Session, room: Room, sync: Sync) -> None:
         await self._position(room)
         reason = "first-sync"
-        if sync.epoch is not None and sync.revision is not None:
+        if session.profile is not None:
+            await session.profile.prepare()
+        elif sync.epoch is not None and sync.revision is not None:
             reason = await self._reach(room, sync.epoch, sync.revision)
         if not self._waits(session, sync):
             return
@@ -141,7 +144,9 @@ class Syncer:
         if self._waits(session, sync):
             if sync.epoch not in (None, snapshot.epoch):
                 reason = "epoch-changed"
-            session.push(snapshot.frames(reason, sync.ref))
+            session.push(
+                session.profile.snapshot(snapshot, sync) if session.profile else snapshot.frames(reason, sync.ref)
+            )
             self._hub.go_live(room, session, snapshot.revision)
 
     async def _reach(self, room: Room, epoch: str, revision: int) -> str:
@@ -163,7 +168,7 @@ class Syncer:
                 began = time.monotonic()
                 async with self._turn():
                     heads = await self._database.read_heads([room.restaurant_id])
-                room.looked = began, heads.epoch, heads.by_restaurant.get(room.restaurant_id, (0, 0))[0]
+                room.looked = began, heads.epoch, heads.by_restaurant.get(room.restaurant_id, Head()).revision
             _, epoch, head = room.looked
             return epoch == room.epoch and revision <= head
 
@@ -281,8 +286,8 @@ class Syncer:
                 if room.window is None:
                     async with self._turn():
                         heads = await self._database.read_heads([room.restaurant_id])
-                    head, messages = heads.by_restaurant.get(room.restaurant_id, (0, 0))
-                    self._hub.position(room, heads.epoch, head, messages)
+                    head = heads.by_restaurant.get(room.restaurant_id, Head())
+                    self._hub.position(room, heads.epoch, head.revision, head.messages)
                     # A doorbell that rang meanwhile found no window to compare with.
                     self._ring(room.restaurant_id)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from relay.database import ChangeRow, Changes, Database, Heads, State
+from relay.database import ChangeRow, Changes, Database, Head, Heads, State
 from relay.hub import Hub, Room
 from relay.listener import encoded
 from relay.session import Session
@@ -36,14 +36,14 @@ class FakeDatabase:
     def append(self, head: int) -> None:
         for revision in range(self.head + 1, head + 1):
             data = '{"id":"t"}'.ljust(self.size)
-            self.log[revision] = ChangeRow(revision, "UPDATE_TABLE", "update", data, "a", 0)
+            self.log[revision] = ChangeRow(revision, "UPDATE_TABLE", "update", "t", data, "a", 0)
         self.head = head
 
     def prune(self, to: int) -> None:
         self.log = {revision: row for revision, row in self.log.items() if revision > to}
 
     async def read_heads(self, restaurant_ids: Sequence[int]) -> Heads:
-        return await self._read("heads", Heads(self.epoch, dict.fromkeys(restaurant_ids, (self.head, 0))))
+        return await self._read("heads", Heads(self.epoch, dict.fromkeys(restaurant_ids, Head(self.head))))
 
     async def read_changes(
         self, cursors: Mapping[int, int], *, rows: int, size: int
@@ -52,7 +52,7 @@ class FakeDatabase:
         for restaurant_id, cursor in cursors.items():
             after = [row for revision, row in sorted(self.log.items()) if revision > cursor][:rows]
             within = tuple(row for n, row in enumerate(after) if n * self.size < size)
-            found[restaurant_id] = Changes(restaurant_id, self.head, 0, within)
+            found[restaurant_id] = Changes(restaurant_id, Head(self.head), within)
         return await self._read("changes", (self.epoch, found))
 
     async def snapshot(self, restaurant_id: int, orders: int) -> State:  # noqa: ARG002

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable
 
 from relay.frames import PIECE_BYTES, encode
-from relay.hub import CHUNK_CHANGES, IDLE_SECONDS, Hub, Passed
+from relay.hub import IDLE_SECONDS, Hub, Passed
 from relay.session import Session, State
+from relay.window import CHUNK_CHANGES
 from tests.waiting import until
 from tests.wires import HandMadeWire, changes
 
@@ -186,7 +187,7 @@ async def test_what_a_session_knows_survives_the_first_look_at_the_head() -> Non
 
 
 def passed(numbers: Iterable[int], sender: str = "other", to: str | None = None, until: float = 1e12) -> list[Passed]:
-    return [Passed(number, sender, to, encode(f'"m{number}"'), until) for number in numbers]
+    return [Passed(number, sender, to, None, encode(f'"m{number}"'), until) for number in numbers]
 
 
 async def test_a_message_goes_to_all_others_or_to_whom_it_names() -> None:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relay.frames import PIECE_BYTES, encode
-from relay.hub import CHUNK_CHANGES, Change, Hub, Room
+from relay.hub import Hub, Room
 from relay.session import Session, State
+from relay.window import CHUNK_CHANGES, Change
 from tests.wires import HandMadeWire
 
 SIZES = st.sampled_from([10, 10, 10, 1000, PIECE_BYTES - 10, 3 * PIECE_BYTES])

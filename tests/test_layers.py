@@ -16,14 +16,18 @@ MOST_LINES = 400
 # Lowest first. A module imports from the lines above its own, never from beside or below it: so there are no cycles.
 LAYERS = """
     __init__ errors
-    frames logs origins pools settings strictjson
-    bodies embedded schema wire
+    frames logs origins pools settings strictjson vault
+    bodies embedded schema wire window
     asgi protocol
-    database session
+    appmessages database
+    appdata snapshots
+    staff
+    session
     hub writer upkeep
-    listener snapshots
+    listener
     syncer
-    connection
+    connection floors
+    webapp
     app
     server
     __main__

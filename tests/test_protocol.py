@@ -304,7 +304,7 @@ def test_a_refused_type_is_not_sent_back_whole() -> None:
             '{"type":"UPDATE_SETTINGS","data":{"n":1.10},"timestamp":1767323045000,"clientId":"database","revision":9}',
         ),
         (
-            protocol.relayed_message("a", '{"bell": true}', NOW),
+            protocol.message("MESSAGE", '{"bell": true}', NOW, "a"),
             '{"type":"MESSAGE","data":{"bell": true},"timestamp":1767323045000,"clientId":"a"}',
         ),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.frames import PIECE_BYTES
-from relay.hub import CHUNK_BYTES, CHUNK_CHANGES, Window
+from relay.window import CHUNK_BYTES, CHUNK_CHANGES, Window
 from tests.wires import HandMadeWire, change, changes
 
 

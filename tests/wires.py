@@ -10,7 +10,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from relay.frames import encode
-from relay.hub import Change
+from relay.window import Change
 
 
 class HandMadeWire:

@@ -9,8 +9,22 @@ import pytest
 
 from tests.sql.shop import NEW_DISH, NEW_ORDER, NEW_TABLE, Answer, Mutation, Row, Shop, doorbell, parsed
 
-MAY = {"id": "1700000000001", "name": "May", "username": "may", "roleId": "waiter", "password": "m4y", "isActive": True}
-ADMIN = {"id": "1", "name": "Admin User", "username": "admin", "roleId": "admin", "password": "admin", "isActive": True}
+MAY: Row = {
+    "id": "1700000000001",
+    "name": "May",
+    "username": "may",
+    "roleId": "waiter",
+    "password": "m4y",
+    "isActive": True,
+}
+ADMIN: Row = {
+    "id": "1",
+    "name": "Admin User",
+    "username": "admin",
+    "roleId": "admin",
+    "password": "admin",
+    "isActive": True,
+}
 
 
 def users(shop: Shop, action: str, body: Row, client: str = "a1") -> Answer:

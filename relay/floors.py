@@ -1,0 +1,249 @@
+"""The floors: the web app's sessions of one restaurant on this instance, and the lists that they are owed.
+
+A list replaces what a browser holds. So it is sent only where the database holds all lists, never from before a change
+that was sent already, and never while the browser waits for the answer to a change of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+from . import appmessages
+from .appdata import AppData, Lists
+from .errors import DatabaseUnavailable, UnknownRestaurant
+from .frames import Frames, encode
+from .hub import Room
+from .logs import fields
+from .session import Session
+from .staff import Staff, User, changes_between, read_staff
+from .syncer import now_ms
+from .vault import Vault
+from .window import Change
+
+log = logging.getLogger("relay.floors")
+
+GATHER_SECONDS = 0.15  # from a change to the list that follows it, for all changes of that time
+RETRY_SECONDS = 0.25  # until a list is offered again to a session that could not take it
+
+
+class Member:
+    """An app session on a floor: the lists that it is owed, and those that it was sent."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.owed: set[str] = set()  # lists that are due, and "users"
+        self.order_ids: set[str] | None = set()  # of the orders that are due; None: the newest
+        self.busy: Counter[str] = Counter()  # its own mutations under way, by the list that they change
+        self._sent_at: dict[str, int] = {}  # revision of the last list of each kind that it was sent
+        self._renamed = False  # an order of its own was stored under another id
+
+    @property
+    def due(self) -> set[str]:
+        """What of it can be sent now."""
+        return {kind for kind in self.owed if not self.busy[kind]} if self.session.ready else set()
+
+    def owe(self, kinds: Iterable[str], order_ids: Collection[str] | None) -> None:
+        """These lists are due; of the orders those named, None: the newest."""
+        self.owed.update(kinds)
+        if order_ids is None or self.order_ids is None:
+            self.order_ids = None
+        else:
+            self.order_ids.update(order_ids)
+
+    def forgive(self) -> None:
+        """The database does not hold all lists: none may be sent."""
+        self.owed.clear()
+        self.order_ids = set()
+        self._renamed = False
+
+    def pay(self, kinds: Collection[str], frames: Frames, revision: int, order_ids: Collection[str] | None) -> None:
+        """Send lists of these kinds as they were at a revision; of the orders those named, None: the newest."""
+        if "orders" in kinds and self._renamed:
+            self.session.push(encode(appmessages.clear(revision, now_ms=now_ms())))
+            self._renamed = False
+        self.session.push(frames)
+        self.owed.difference_update(kinds)
+        for kind in kinds:
+            self._sent_at[kind] = revision
+        self.session.seen = max(self.session.seen, revision)
+        if "orders" in kinds:
+            if order_ids is None or self.order_ids is None:
+                self.order_ids = set()
+            else:
+                self.order_ids.difference_update(order_ids)
+                if self.order_ids:
+                    self.owed.add("orders")
+
+    def wants(self, change: Change) -> bool:
+        """Whether it is sent a change: not its own, no add that it would multiply, none that a list held already."""
+        if change.client_id == self.session.client_id or (change.type, change.action) in appmessages.ADDS:
+            return False
+        kind = appmessages.list_of(change.type, change.action)
+        return kind is None or change.revision > self._sent_at.get(kind, 0)
+
+    def rename(self) -> None:
+        """An order of its own was stored under another id: unless its orders are cleared first, it would keep both."""
+        self._renamed = True
+        self.order_ids = None
+
+    def begin(self) -> None:
+        """It is sent a state: what it was sent before is over."""
+        self._sent_at.clear()
+
+
+class Floor:
+    """The app's sessions of one restaurant on this instance."""
+
+    def __init__(self, data: AppData, vault: Vault, room: Room, orders: int) -> None:
+        self.room = room
+        self.members: set[Member] = set()
+        self.staff: Staff | None = None
+        self._data = data
+        self._vault = vault
+        self._orders = orders  # in a list
+        self._reading = asyncio.Lock()
+        self._window = room.window
+        self._changed_at: dict[str, int] = {}  # revision of the newest change of each list that was taken
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the database holds all lists: only then may one be sent, for it replaces the browser's."""
+        return self.staff is not None and self.staff.complete
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """The room has taken changes: their lists are due to everyone."""
+        if self._window is not self.room.window:
+            self._window = self.room.window
+            self._changed_at.clear()
+        kinds, order_ids = set(), set()
+        for change in changes:
+            kind = appmessages.list_of(change.type, change.action)
+            if kind is not None:
+                self._changed_at[kind] = change.revision
+            if kind == "orders" and change.row_id is not None:
+                order_ids.add(change.row_id)
+            # A clear has no orders to send.
+            if kind is not None and (kind != "orders" or order_ids):
+                kinds.add(kind)
+        self.owe(kinds, order_ids)
+
+    def owe(self, kinds: Iterable[str], order_ids: Collection[str] | None = ()) -> None:
+        """These lists are due to every session; of the orders those named, None: the newest."""
+        for member in self.members:
+            member.owe(kinds, order_ids)
+        self.wake()
+
+    def wake(self) -> None:
+        """See to it that what is due is sent, and that the users are those of the database."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._serve(), name="app lists")
+            self._task.add_done_callback(self._served)
+
+    async def _serve(self) -> None:
+        pause = GATHER_SECONDS
+        while self.members and (self._staff_is_old or any(member.owed for member in self.members)):
+            await asyncio.sleep(pause)
+            try:
+                pause = GATHER_SECONDS if await self._push() else RETRY_SECONDS
+            except DatabaseUnavailable:
+                pause = RETRY_SECONDS
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, UnknownRestaurant):
+            return  # it was deleted; its terminals are told so when they sync
+        if error is not None:
+            log.error("lists could not be sent", extra=fields(restaurant=self.room.slug), exc_info=error)
+
+    async def _push(self) -> bool:
+        """Send what is due to those who can take it now; whether there was anything."""
+        await self.load_staff()
+        if not self.complete:
+            for member in self.members:
+                member.forgive()
+            return True
+        waiting = [member for member in self.members if member.due]
+        if not waiting:
+            return False
+        kinds = set().union(*(member.due for member in waiting)) & set(appmessages.LISTS)
+        wanted = [member.order_ids for member in waiting]
+        order_ids = None if None in wanted else frozenset[str]().union(*filter(None, wanted))
+        lists = None
+        if kinds:
+            lists = await self._data.read_lists(self.room.restaurant_id, kinds, order_ids, self._orders)
+            if not lists.complete:
+                return True  # the mark was just taken off, and the staff's count says so
+        texts = self._texts(lists) if lists else {}
+        frames: dict[frozenset[str], Frames] = {}
+        for member in waiting:
+            paid = frozenset(kind for kind in member.due if kind == "users" or kind in texts)
+            if not paid or not member.session.ready:
+                continue
+            if paid not in frames:
+                frames[paid] = self._frames(paid, texts, lists.revision if lists else None)
+            member.pay(paid, frames[paid], lists.revision if lists else 0, order_ids)
+        return True
+
+    def _frames(self, kinds: Collection[str], texts: dict[str, str], revision: int | None) -> Frames:
+        lists = {kind: text for kind, text in texts.items() if kind in kinds and text}
+        users = self.users_text if "users" in kinds else None
+        if not lists and users is None:
+            return ()
+        head, tail = appmessages.sync_response_parts(users, revision, ref=None, now_ms=now_ms())
+        return encode(head + appmessages.members(lists) + tail)
+
+    def _texts(self, lists: Lists) -> dict[str, str]:
+        """The lists that are paid by what was read; one that must not be sent is empty."""
+        found = {}
+        for kind in appmessages.LISTS:
+            text: str | None = getattr(lists, kind)
+            # A list from before a change that was sent already would move terminals back; that change owes a new one.
+            if text is None or lists.revision < self._changed_at.get(kind, 0):
+                continue
+            found[kind] = "" if kind == "settings" and not appmessages.has_all_settings(text) else text
+        return found
+
+    # Staff
+
+    @property
+    def users_text(self) -> str | None:
+        """The users as JSON text; None where they must not be sent: an empty list would lock everybody out."""
+        return self.staff.text if self.staff and self.complete else None
+
+    @property
+    def _staff_is_old(self) -> bool:
+        return self.staff is None or (self.room.staff >= 0 and self.staff.count != self.room.staff)
+
+    async def load_staff(self) -> None:
+        """Read the users unless they are as they were; who changed is told to the others.
+
+        Raises DatabaseUnavailable, UnknownRestaurant.
+        """
+        async with self._reading:
+            if not self._staff_is_old:
+                return
+            old = self.staff
+            self.staff = await read_staff(self._data, self._vault, self.room.restaurant_id)
+        if old is None:
+            return
+        for action, user, by in changes_between(old, self.staff):
+            if action != "add" or self.complete:
+                self._tell(action, user, by)
+        if not old.complete:
+            self.owe(("users", *appmessages.LISTS), None)
+        elif old.text != self.staff.text:
+            self.owe(("users",))
+
+    def _tell(self, action: str, user: User, by: str) -> None:
+        frames = encode(appmessages.update_users(action, json.dumps(user, ensure_ascii=False), by, now_ms=now_ms()))
+        for member in self.members:
+            if member.session.ready and member.session.client_id != by:
+                member.session.push(frames)
