@@ -14,11 +14,13 @@ from typing import Any
 import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from . import __version__, logs, schema
+from . import __version__, backups, logs, restaurants, schema
+from .connection import DEFAULT_SLUG
 from .embedded import Cluster
 from .errors import DatabaseUnavailable, RelayError, SettingsError
 from .server import serve as serve_relay
 from .settings import Settings
+from .vault import Vault
 
 DATABASE = "minipos_db"
 FAULT, UNAVAILABLE, USAGE = 1, 69, 78  # the last two as in sysexits.h
@@ -118,6 +120,45 @@ def seed() -> None:
     """Fill the default restaurant with the built-in tables, menu and settings, unless it is complete."""
     _run(schema.seed(_settings().conninfo))
     click.echo("the default restaurant is complete")
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--restaurant", "slug", default=DEFAULT_SLUG, help="Which restaurant; by default the default one.")
+@click.option("--replace", is_flag=True, help="Make the lists of a complete restaurant equal to the file.")
+def import_(file: Path, slug: str, *, replace: bool) -> None:
+    """Begin a restaurant with the backup FILE that the MiniPOS app exports."""
+    settings = _settings()
+    with _telling():
+        backup = backups.read(file)
+        done = asyncio.run(backups.load(settings.conninfo, slug, backup, Vault(settings.secret), replace=replace))
+    changed = [f"{count} {name}" for name, count in done.changes.items() if count]
+    click.echo(f"imported into {slug}: {', '.join(changed)}" if changed else f"{slug} has all of this already")
+    if done.kept:
+        click.echo(f"{done.kept} orders are finished here and were kept as they are")
+
+
+@main.group("restaurant")
+def restaurant_group() -> None:
+    """The restaurants of the database."""
+
+
+@restaurant_group.command("add")
+@click.argument("slug")
+@click.option("--name", help="For people; by default the slug.")
+@click.option("--empty", is_flag=True, help="It has all of its lists, with nothing in them: MiniPOS apps begin empty.")
+def restaurant_add(slug: str, name: str | None, *, empty: bool) -> None:
+    """Make a restaurant, reached under /ws?restaurant=SLUG."""
+    _run(restaurants.add(_settings().conninfo, slug, name or slug, empty=empty))
+    click.echo(f"restaurant {slug} is there: /ws?restaurant={slug}")
+
+
+@restaurant_group.command("list")
+def restaurant_list() -> None:
+    """List the restaurants."""
+    for row in _run(restaurants.listed(_settings().conninfo)):
+        lists = "complete" if row.complete else "not complete"
+        click.echo(f"{row.slug}\t{row.name}\trevision {row.revision}\t{lists}")
 
 
 def _settings() -> Settings:

@@ -24,7 +24,7 @@ CHANGED: Mapping[str, tuple[str, ...]] = {
     "UPDATE_MENU": ("menu_items", "categories"),
     "UPDATE_ORDER": ("orders",),
     "UPDATE_SETTINGS": ("settings",),
-    "UPDATE_USERS": ("users",),
+    "UPDATEUSERS": ("users",),
 }
 NAMES: Mapping[str, str] = {"menu_items": "menuItems", "orders": "orderHistory"}  # where the app calls it otherwise
 # The app applies these several times, each under a new id of its own: it gets the whole list instead.
@@ -53,7 +53,8 @@ SESSION_MESSAGES = (
     "TERMINATE_SESSION",
 )
 
-_USER = Spec(
+# What may be in a user.
+USER = Spec(
     {
         "id": bodies.text(1, 128),
         "name": bodies.text(0, 1000, null=True),
@@ -76,7 +77,7 @@ def _session_message(envelope: Envelope) -> Relayed:
 KINDS: Mapping[str, Kind] = {
     **protocol.KINDS,
     **dict.fromkeys(SESSION_MESSAGES, _session_message),
-    "UPDATE_USERS": protocol.updates({"add": _USER, "update": _USER, "delete": _BY_ID}, default="update"),
+    "UPDATEUSERS": protocol.updates({"add": USER, "update": USER, "delete": _BY_ID}, default="update"),
     "USER_SYNC": protocol.plain,
 }
 
@@ -120,7 +121,7 @@ def user_sync(users: str, *, now_ms: int) -> str:
 
 def update_users(action: str, user: str, client_id: str, *, now_ms: int) -> str:
     """A changed user, for the other sessions."""
-    return protocol.message("UPDATE_USERS", f'{{"action":"{action}","data":{user}}}', now_ms, client_id)
+    return protocol.message("UPDATEUSERS", f'{{"action":"{action}","data":{user}}}', now_ms, client_id)
 
 
 def clear(revision: int, *, now_ms: int) -> str:

@@ -6,6 +6,7 @@ RelayError
     EmbeddedError        the embedded PostgreSQL cannot be started or stopped
     DatabaseUnavailable  the database cannot be reached or does not answer in time
     UnknownRestaurant    no restaurant has this slug
+    BackupError          an export cannot be imported
     Refusal              what a terminal asked for is not done; it is told so in an ERROR
 
 Errors carry fields; the sentence is built once, here.
@@ -60,6 +61,10 @@ class DatabaseUnavailable(RelayError):
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
         self.sent = sent
+
+
+class BackupError(RelayError):
+    """An export cannot be imported; the sentence says where it is wrong, and that nothing was changed."""
 
 
 class UnknownRestaurant(RelayError):

@@ -63,7 +63,7 @@ async def seed(conninfo: str) -> None:
 
 async def installed_version(conninfo: str) -> int | None:
     """The version of the schema in a database; None where there is none. Raises DatabaseUnavailable."""
-    async with _connected(conninfo, CHECK_SECONDS) as connection:
+    async with connected(conninfo, CHECK_SECONDS) as connection:
         cursor = await connection.execute("select to_regclass('pos.installation') is not null")
         if not (row := await cursor.fetchone()) or not row[0]:
             return None
@@ -90,7 +90,7 @@ async def ensure(conninfo: str, *, upgrade: bool) -> None:
 
 
 async def _run(conninfo: str, name: str) -> None:
-    async with _connected(conninfo, APPLY_SECONDS) as connection:
+    async with connected(conninfo, APPLY_SECONDS) as connection:
         # guard.sql says it too, but here the server converts the whole script before it runs the first line of it.
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
@@ -105,7 +105,7 @@ async def _run(conninfo: str, name: str) -> None:
 
 
 @asynccontextmanager
-async def _connected(conninfo: str, seconds: float) -> AsyncIterator[AsyncConnection[TupleRow]]:
+async def connected(conninfo: str, seconds: float) -> AsyncIterator[AsyncConnection[TupleRow]]:
     """A connection for so long. Raises DatabaseUnavailable when there is none, and when it breaks; SchemaError."""
     try:
         async with (
@@ -124,4 +124,4 @@ async def _connected(conninfo: str, seconds: float) -> AsyncIterator[AsyncConnec
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(str(error), sent=False) from error
     except psycopg.Error as error:
-        raise SchemaError(f"the schema's version cannot be read: {error.diag.message_primary or error}") from error
+        raise SchemaError(f"the database's schema cannot be used: {error.diag.message_primary or error}; {HOW_TO_APPLY}") from error

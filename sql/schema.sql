@@ -23,6 +23,7 @@ begin isolation level read committed;
 \ir update_settings.sql
 \ir staff.sql
 \ir apply.sql
+\ir begin.sql
 \ir reads.sql
 \ir upkeep.sql
 \ir finish.sql

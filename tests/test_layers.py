@@ -18,10 +18,10 @@ LAYERS = """
     __init__ errors
     frames logs origins pools settings strictjson vault
     bodies embedded schema wire window
-    asgi protocol
+    asgi protocol restaurants
     appmessages database
     appdata snapshots
-    staff
+    backups staff
     session
     hub writer upkeep
     listener

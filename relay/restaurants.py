@@ -1,0 +1,46 @@
+"""The restaurants of a database, for who begins one at the command line."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import psycopg
+
+from . import schema
+from .errors import RelayError
+
+SECONDS = 10.0
+
+
+class Listed(NamedTuple):
+    """A restaurant; `complete` says whether the database holds all of its lists."""
+
+    slug: str
+    name: str
+    revision: int
+    complete: bool
+
+
+async def add(conninfo: str, slug: str, name: str, *, empty: bool) -> None:
+    """Make a restaurant; an empty one is complete. Raises RelayError where it cannot be, DatabaseUnavailable."""
+    async with schema.connected(conninfo, SECONDS) as connection:
+        try:
+            await connection.execute("select pos.add_restaurant(%s, %s, %s)", (slug, name, empty))
+        except psycopg.errors.UniqueViolation:
+            raise RelayError(f"there is a restaurant {slug!r} already") from None
+        except psycopg.errors.CheckViolation as error:
+            allowed = {
+                "restaurants_slug": "a slug has letters, digits, dots, dashes and underscores, 63 at most",
+                "restaurants_name": "a name has 1 to 200 characters",
+            }
+            raise RelayError(allowed[str(error.diag.constraint_name)]) from None
+
+
+async def listed(conninfo: str) -> list[Listed]:
+    """Every restaurant, by slug. Raises DatabaseUnavailable."""
+    async with schema.connected(conninfo, SECONDS) as connection:
+        cursor = await connection.execute(
+            """select r.slug, r.name, h.revision, r.complete
+               from pos.restaurants as r join pos.heads as h on h.restaurant_id = r.restaurant_id order by r.slug"""
+        )
+        return [Listed(*row) for row in await cursor.fetchall()]
