@@ -24,7 +24,7 @@ CHANGED: Mapping[str, tuple[str, ...]] = {
     "UPDATE_MENU": ("menu_items", "categories"),
     "UPDATE_ORDER": ("orders",),
     "UPDATE_SETTINGS": ("settings",),
-    "UPDATEUSERS": ("users",),
+    "UPDATE_USERS": ("users",),
 }
 NAMES: Mapping[str, str] = {"menu_items": "menuItems", "orders": "orderHistory"}  # where the app calls it otherwise
 # The app applies these several times, each under a new id of its own: it gets the whole list instead.
@@ -77,7 +77,7 @@ def _session_message(envelope: Envelope) -> Relayed:
 KINDS: Mapping[str, Kind] = {
     **protocol.KINDS,
     **dict.fromkeys(SESSION_MESSAGES, _session_message),
-    "UPDATEUSERS": protocol.updates({"add": USER, "update": USER, "delete": _BY_ID}, default="update"),
+    "UPDATE_USERS": protocol.updates({"add": USER, "update": USER, "delete": _BY_ID}, default="update"),
     "USER_SYNC": protocol.plain,
 }
 
@@ -94,6 +94,11 @@ def apart(mutation: Mutation) -> Mutation:
     if (mutation.type, mutation.action) in ADDS:
         return replace(mutation, action=f"{mutation.action}_apart")
     return mutation
+
+
+def as_update(text: bytes) -> bytes:
+    """The text of an UPDATE_TABLE add or UPDATE_MENU add_item as an update of the row."""
+    return text.replace(b'"action":"add', b'"action":"update', 1)
 
 
 def has_all_settings(settings_text: str) -> bool:
@@ -121,7 +126,7 @@ def user_sync(users: str, *, now_ms: int) -> str:
 
 def update_users(action: str, user: str, client_id: str, *, now_ms: int) -> str:
     """A changed user, for the other sessions."""
-    return protocol.message("UPDATEUSERS", f'{{"action":"{action}","data":{user}}}', now_ms, client_id)
+    return protocol.message("UPDATE_USERS", f'{{"action":"{action}","data":{user}}}', now_ms, client_id)
 
 
 def clear(revision: int, *, now_ms: int) -> str:

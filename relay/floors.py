@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from . import appmessages
 from .appdata import AppData, Lists
 from .errors import DatabaseUnavailable, UnknownRestaurant
-from .frames import Frames, encode
+from .frames import Frames, encode, text_of
 from .hub import Room
 from .logs import fields
 from .session import Session
@@ -78,12 +78,18 @@ class Member:
                 if self.order_ids:
                     self.owed.add("orders")
 
-    def wants(self, change: Change) -> bool:
-        """Whether it is sent a change: not its own, no add that it would multiply, none that a list held already."""
-        if change.client_id == self.session.client_id or (change.type, change.action) in appmessages.ADDS:
-            return False
+    def frames_of(self, change: Change, *, in_lists: bool) -> Frames:
+        """What it is sent of a change: nothing of its own, nor what a list held already.
+
+        The app would multiply an add: it comes in the list, or as an update where lists are not sent. That is right for
+        a browser that has the row, since the first update of a row makes it in the database; others leave it alone.
+        """
+        if change.client_id == self.session.client_id:
+            return ()
+        if (change.type, change.action) in appmessages.ADDS:
+            return () if in_lists else encode(appmessages.as_update(text_of(change.frames)))
         kind = appmessages.list_of(change.type, change.action)
-        return kind is None or change.revision > self._sent_at.get(kind, 0)
+        return change.frames if kind is None or change.revision > self._sent_at.get(kind, 0) else ()
 
     def rename(self) -> None:
         """An order of its own was stored under another id: unless its orders are cleared first, it would keep both."""

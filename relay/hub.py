@@ -66,7 +66,7 @@ class Room:
         if session.cursor < window.head:
             profile = session.profile
             session.advance(
-                *(window.selected(session.cursor, profile.wants) if profile else window.chunk(session.cursor))
+                *(window.chosen(session.cursor, profile.frames_of) if profile else window.chunk(session.cursor))
             )
         if session.cursor >= window.head and session.messages < self.messages:
             self._pass(session)

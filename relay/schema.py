@@ -124,4 +124,6 @@ async def connected(conninfo: str, seconds: float) -> AsyncIterator[AsyncConnect
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(str(error), sent=False) from error
     except psycopg.Error as error:
-        raise SchemaError(f"the database's schema cannot be used: {error.diag.message_primary or error}; {HOW_TO_APPLY}") from error
+        raise SchemaError(
+            f"the database's schema cannot be used: {error.diag.message_primary or error}; {HOW_TO_APPLY}"
+        ) from error

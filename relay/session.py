@@ -80,8 +80,8 @@ class Profile(Protocol):
     def refused(self, type_: str) -> None:
         """A message of this type was refused before it became a mutation."""
 
-    def wants(self, change: Change) -> bool:
-        """Whether it is sent a change."""
+    def frames_of(self, change: Change) -> Frames:
+        """What it is sent of a change; nothing, where it is not to have it."""
 
     async def prepare(self) -> None:
         """Read what `snapshot` needs. Raises DatabaseUnavailable."""

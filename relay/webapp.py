@@ -111,6 +111,7 @@ class AppSession:
         self._floor: Floor | None = None
         self._met = False
         self._known = 0  # a revision that this terminal has certainly seen, on this socket or before
+        self._epoch = ""  # of the last state that it was sent
         self._noted: int | None = None  # its cursor at the last note
 
     # What it says
@@ -160,9 +161,9 @@ class AppSession:
             # Orders are merged by id: there is nothing to put right of one that is not known.
             self._floor.owe([kind for kind in appmessages.CHANGED.get(type_, ()) if kind != "orders"])
 
-    def wants(self, change: Change) -> bool:
-        """Whether it is sent a change."""
-        return self.member.wants(change)
+    def frames_of(self, change: Change) -> Frames:
+        """What it is sent of a change."""
+        return self.member.frames_of(change, in_lists=self._floor is not None and self._floor.complete)
 
     # Syncing
 
@@ -184,10 +185,11 @@ class AppSession:
         if not state.complete:
             head, tail = appmessages.sync_response_parts(None, None, ref=sync.ref, now_ms=now)
             return encode(head + tail)
-        if self._session.epoch == snapshot.epoch:
+        if self._epoch == snapshot.epoch:
             self._known = max(self._known, self._session.cursor)
-        elif self._session.epoch:
+        elif self._epoch:
             self._known = 0  # what it has seen was of another history
+        self._epoch = snapshot.epoch
         if self._known < state.cleared_revision:
             frames += encode(appmessages.clear(state.cleared_revision, now_ms=now))
         self._known = snapshot.revision

@@ -90,16 +90,16 @@ class Window:
                 self._drop(next(iter(self._chunks)))
         return found
 
-    def selected(self, cursor: int, wants: Callable[[Change], bool]) -> tuple[Frames, int]:
-        """Like `chunk`, but only those changes that one session wants; perhaps none, and then only the revision."""
+    def chosen(self, cursor: int, frames_of: Callable[[Change], Frames]) -> tuple[Frames, int]:
+        """Like `chunk`, but of each change what one session is sent; perhaps nothing, and then only the revision."""
         found: list[bytes] = []
         size = 0
         for change in islice(self._changes, cursor - self.base, None):
-            if wants(change):
-                if found and size + change.size > CHUNK_BYTES:
+            if frames := frames_of(change):
+                size += sum(map(len, frames))
+                if found and size > CHUNK_BYTES:
                     break
-                found += change.frames
-                size += change.size
+                found += frames
             cursor = change.revision
             if cursor % CHUNK_CHANGES == 0:
                 break
