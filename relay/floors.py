@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from . import appmessages
 from .appdata import AppData, Lists
 from .errors import DatabaseUnavailable, UnknownRestaurant
-from .frames import Frames, encode, text_of
+from .frames import Frames, decode, encode
 from .hub import Room
 from .logs import fields
 from .session import Session
@@ -87,7 +87,11 @@ class Member:
         if change.client_id == self.session.client_id:
             return ()
         if (change.type, change.action) in appmessages.ADDS:
-            return () if in_lists else encode(appmessages.as_update(text_of(change.frames)))
+            return (
+                ()
+                if in_lists
+                else encode(appmessages.as_update(b"".join(piece for _, piece in decode(b"".join(change.frames)))))
+            )
         kind = appmessages.list_of(change.type, change.action)
         return change.frames if kind is None or change.revision > self._sent_at.get(kind, 0) else ()
 

@@ -62,8 +62,3 @@ def decode(data: bytes) -> Iterator[tuple[bool, bytes]]:
             size = int.from_bytes(data[at + 2 : start])
         yield bool(data[at] & FIN), data[start : start + size]
         at = start + size
-
-
-def text_of(frames: Frames) -> bytes:
-    """The text of one message, from the frames that `encode` made of it."""
-    return b"".join(frame[2 + {126: 2, 127: 8}.get(frame[1], 0) :] for frame in frames)
