@@ -90,8 +90,8 @@ def list_of(type_: str, action: str) -> str | None:
 
 
 def apart(mutation: Mutation) -> Mutation:
-    """An add of the app: under an id that another terminal made it is another row's."""
-    if (mutation.type, mutation.action) in ADDS:
+    """A mutation as one of the app, whose terminals choose ids without knowing of each other."""
+    if (mutation.type, mutation.action) in ADDS or (mutation.type, mutation.action) == ("UPDATE_TABLE", "update"):
         return replace(mutation, action=f"{mutation.action}_apart")
     return mutation
 

@@ -19,7 +19,9 @@ end
 $$;
 comment on function pos.moved_order_id(pos.tables, text, text) is 'The id that this terminal''s order, open with the same lines on another table, was given instead of the wanted one.';
 
-create or replace function pos.settle_order_id(p_table pos.tables, p_current pos.tables, p_client_id text, out order_id text, out stale boolean)
+create or replace function pos.settle_order_id(
+  p_table pos.tables, p_current pos.tables, p_client_id text, p_moves boolean, out order_id text, out stale boolean
+)
 language plpgsql set search_path = '' as $$
 declare
   v_wanted_id constant text := p_table.order_id;
@@ -31,17 +33,19 @@ begin
   if p_current.order_id is distinct from v_wanted_id then
     order_id := coalesce(
       pos.replaced_order_id(p_table.restaurant_id, v_wanted_id, p_client_id, p_table.id),
-      pos.moved_order_id(p_table, v_wanted_id, p_client_id),
+      case when p_moves then pos.moved_order_id(p_table, v_wanted_id, p_client_id) end,
       v_wanted_id);
   end if;
 
   select o.* into v_finished from pos.order_history as o
   where o.restaurant_id = p_table.restaurant_id and o.id = settle_order_id.order_id and pos.is_finished(o.status);
   if found then
-    -- This table carried it: somebody edits an order that is paid. Another one did: two sales want one id.
-    stale := v_finished.table_number = p_table.number
-      or exists (select from pos.order_claims as c
-                 where c.restaurant_id = p_table.restaurant_id and c.order_id = v_finished.id and c.table_id = p_table.id);
+    -- This table carried it: somebody edits an order that is paid. Another one did: two sales want one id. After a
+    -- clear terminals begin to count anew, so then it is another sale too.
+    stale := (v_finished.table_number = p_table.number
+        or exists (select from pos.order_claims as c
+                   where c.restaurant_id = p_table.restaurant_id and c.order_id = v_finished.id and c.table_id = p_table.id))
+      and v_finished.revision > (select h.cleared_revision from pos.heads as h where h.restaurant_id = p_table.restaurant_id);
     if stale is not true then
       stale := false;
       order_id := pos.replace_order_id(p_table.restaurant_id, v_wanted_id, p_client_id, p_table.id);
@@ -56,7 +60,7 @@ begin
     return;
   end if;
   -- The same lines are the same order; where there are none yet, two terminals may have opened two with one number.
-  if coalesce(v_other.order_items, '[]') = coalesce(p_table.order_items, '[]')
+  if p_moves and coalesce(v_other.order_items, '[]') = coalesce(p_table.order_items, '[]')
     and (v_other.order_items <> '[]' or pos.has_claimed(p_table.restaurant_id, settle_order_id.order_id, p_client_id)) then
     -- The guests moved.
     update pos.tables as t
@@ -68,7 +72,7 @@ begin
   end if;
 end
 $$;
-comment on function pos.settle_order_id(pos.tables, pos.tables, text) is 'Which order id a table gets for the one it wants; stale when that order is paid.';
+comment on function pos.settle_order_id(pos.tables, pos.tables, text, boolean) is 'Which order id a table gets for the one it wants; stale when that order is paid. p_moves: an open order with the same lines moves here.';
 
 create or replace function pos.store_table(p_row pos.tables, p_exists boolean) returns pos.result
 language plpgsql set search_path = '' as $$
@@ -109,14 +113,14 @@ declare
   v_free bigint;
   v_stale boolean;
 begin
-  if coalesce(p_action, '') not in ('add', 'add_apart', 'update', 'delete', 'add_items', 'update_item', 'void_item') then
+  if coalesce(p_action, '') not in ('add', 'add_apart', 'update', 'update_apart', 'delete', 'add_items', 'update_item', 'void_item') then
     return pos.unknown_action('UPDATE_TABLE', p_action);
   end if;
   select t.* into v_current from pos.tables as t where t.restaurant_id = p_restaurant_id and t.id = v_id for update;
   v_exists := found;
-  if p_action = 'add_apart' then
-    v_action := 'add';
-    if v_exists and v_current.created_by <> p_client_id then
+  if p_action like '%_apart' then
+    v_action := split_part(p_action, '_', 1);
+    if v_action = 'add' and v_exists and v_current.created_by <> p_client_id then
       v_id := pos.id_apart(p_restaurant_id, 'tables', v_id);
       v_exists := false;
       v_current := null;
@@ -179,7 +183,7 @@ begin
     v_new.number := v_free;
   end if;
   if v_new.order_id is not null then
-    select s.order_id, s.stale into v_new.order_id, v_stale from pos.settle_order_id(v_new, v_current, p_client_id) as s;
+    select s.order_id, s.stale into v_new.order_id, v_stale from pos.settle_order_id(v_new, v_current, p_client_id, p_action not like '%_apart') as s;
     if v_stale then
       return pos.conflict(format('order %s is finished', v_new.order_id), 'orderId', pos.row_of(v_current));
     end if;
@@ -187,7 +191,7 @@ begin
   return pos.store_table(v_new, v_exists);
 end
 $$;
-comment on function pos.mutate_table(bigint, text, text, text, jsonb, bigint) is 'UPDATE_TABLE. add_apart is an add of the web app: an id that another terminal made is another table''s.';
+comment on function pos.mutate_table(bigint, text, text, text, jsonb, bigint) is 'UPDATE_TABLE. add_apart and update_apart are the web app''s, whose terminals choose ids without knowing of each other: a table id that another one made is another table''s, an order id that is open elsewhere another order''s.';
 
 create or replace function pos.merged_lines(p_lines jsonb, p_action text, p_items jsonb) returns jsonb
 language sql immutable set search_path = '' as $$
@@ -251,7 +255,7 @@ begin
   if p_action = 'add_items' and p_current.order_id is null and v_wanted_id is not null then
     v_new.order_id := v_wanted_id;
     v_new.extra := v_new.extra - 'orderId';
-    select s.order_id, s.stale into v_new.order_id, v_stale from pos.settle_order_id(v_new, p_current, p_client_id) as s;
+    select s.order_id, s.stale into v_new.order_id, v_stale from pos.settle_order_id(v_new, p_current, p_client_id, true) as s;
     if v_stale then
       return pos.conflict(format('order %s is finished', v_wanted_id), 'orderId', pos.row_of(p_current));
     end if;

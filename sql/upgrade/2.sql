@@ -17,5 +17,6 @@ begin
   drop function pos.read_messages(bigint[], bigint[]);
   drop function pos.snapshot(bigint, integer);
   drop function pos.send_message(bigint, text, jsonb);
+  drop function pos.settle_order_id(pos.tables, pos.tables, text);
 end
 $$;

@@ -241,3 +241,35 @@ def test_session_messages_are_marked_for_the_app(shop: Shop) -> None:
         ("FORCE_LOGOUT", "app", "a1", None),
         ("MESSAGE", None, "t1", "t2"),
     ]
+
+
+# Orders of the app
+
+
+def test_the_same_lines_on_two_tables_are_two_orders_of_the_app(shop: Shop) -> None:
+    """One beer at each of two tables, under the number that the app gives both of them."""
+    beer = {"orderId": "POS-01022026-001", "orderItems": [{"id": "6", "quantity": 1}], "status": "occupied"}
+    for number in (1, 2, 3):
+        shop.table("add", NEW_TABLE | {"id": str(number), "number": number})
+    for number, client in ((1, "a1"), (2, "a2"), (3, "a1"), (2, "a2")):
+        shop.table("update_apart", {"id": str(number)} | beer, client)
+    ids = [shop.row("tables", str(number))["orderId"] for number in (1, 2, 3)]
+    assert ids == ["POS-01022026-001", "POS-01022026-002", "POS-01022026-003"]
+    for number, client in ((1, "a1"), (2, "a2"), (3, "a1")):
+        order = NEW_ORDER | {"tableNumber": number, "status": "completed", "createdAt": f"2026-01-02T0{number}:00:00Z"}
+        shop.order("add", order, client)
+    assert sorted(shop.rows("order_history")) == ids
+    shop.check()
+
+
+def test_after_a_clear_an_order_that_counts_anew_is_another_one(shop: Shop) -> None:
+    shop.table("add", NEW_TABLE | {"id": "1", "number": 1})
+    wanted = {"id": "1", "orderId": NEW_ORDER["id"], "orderItems": [{"id": "6"}], "status": "occupied"}
+    shop.table("update", wanted)
+    shop.order("add", NEW_ORDER | {"tableNumber": 1, "status": "completed"})
+    assert shop.table("update", wanted).code == "CONFLICT", "a late save of an order that is paid"
+    shop.table("update", {"id": "1", "status": "available"})
+    shop.order("clear", {})
+    for _ in range(2):
+        assert shop.table("update", wanted).code == "OK"
+        assert shop.row("tables", "1")["orderId"] == "POS-01022026-002"
