@@ -1,0 +1,122 @@
+"""What every flow ends with: all browsers and the database hold the same, field by field."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import psycopg
+
+from tests.terminals import Terminal
+from tests.terminals import agree as terminals_agree
+from tests.waiting import until
+from tests.webapp.browser import Browser
+from tests.webapp.storage import CATEGORIES, MENU, ORDERS, SETTINGS, TABLES, Row
+
+QUIET_SECONDS = 0.35  # beyond the 150 ms over which the relay gathers lists: nothing is still to come
+
+
+def shown(browser: Browser) -> Row:
+    """What a browser shows, in a form that can be compared."""
+    return {
+        TABLES: _rows(browser.tables),
+        MENU: _rows(browser.menu),
+        CATEGORIES: browser.categories,
+        SETTINGS: browser.settings,
+        ORDERS: _rows(browser.orders),
+    }
+
+
+def held(conninfo: str, slug: str = "default") -> Row:
+    """What the database holds, in the same form."""
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(
+            "select s.tables, s.menu_items, s.categories, s.settings, s.orders"
+            " from pos.find_restaurant(%s) as r, pos.snapshot(r.restaurant_id, 1000000) as s",
+            (slug,),
+        ).fetchone()
+    assert row is not None, f"no restaurant {slug}"
+    tables, menu, categories, settings, orders = map(json.loads, row)
+    return {
+        TABLES: _rows(tables),
+        MENU: _rows(menu),
+        CATEGORIES: categories,
+        SETTINGS: settings,
+        ORDERS: _rows(orders),
+    }
+
+
+def _rows(rows: list[Row]) -> list[Row]:
+    """Rows by id, two of one id beside each other, without the version, and lines as a list."""
+    return sorted(
+        ({name: _lines(name, value) for name, value in row.items() if name != "version"} for row in rows),
+        key=lambda row: str(row["id"]),
+    )
+
+
+def _lines(name: str, value: Any) -> Any:
+    return json.loads(value) if name == "items" and isinstance(value, str) else value
+
+
+def differences(one: Row, other: Row) -> list[str]:
+    """Where two of these differ, a line per row or field."""
+    found = []
+    for key in one:
+        if isinstance(one[key], dict):
+            for name in sorted(one[key].keys() | other[key].keys()):
+                if one[key].get(name) != other[key].get(name):
+                    found.append(f"{key}.{name}: {one[key].get(name)!r} / {other[key].get(name)!r}")
+        elif one[key] != other[key]:
+            found += [f"{key}: {_cut(row)} / missing or other" for row in one[key] if row not in other[key]]
+            found += [f"{key}: missing or other / {_cut(row)}" for row in other[key] if row not in one[key]]
+            found = found or [f"{key}: {one[key]} / {other[key]}"]
+    return found
+
+
+def _cut(row: object) -> str:
+    return json.dumps(row, ensure_ascii=False)[:400]
+
+
+async def agree(
+    conninfo: str,
+    *browsers: Browser,
+    terminals: tuple[Terminal, ...] = (),
+    slug: str = "default",
+    within: float = 10.0,
+) -> None:
+    """Wait until all browsers show what the database holds and go on doing so; none may have met a fault."""
+    since = 0.0
+    found: dict[str, list[str]] = {}
+
+    def same() -> bool:
+        nonlocal since
+        truth = held(conninfo, slug)
+        found.clear()
+        for number, browser in enumerate(browsers, 1):
+            if not browser.connected:
+                found[f"browser {number}"] = ["is not connected"]
+            elif different := differences(shown(browser), truth):
+                found[f"browser {number} / database"] = different
+            elif browser.users != browsers[0].users:
+                found[f"browser {number} / browser 1, staff"] = [_cut(browser.users), _cut(browsers[0].users)]
+        if found:
+            since = 0.0
+            return False
+        since = since or time.monotonic()
+        return time.monotonic() > since + QUIET_SECONDS
+
+    try:
+        await until(same, within, "agreement")
+    except AssertionError:
+        lines = [f"{who}: {line}" for who, different in found.items() for line in different]
+        raise AssertionError("\n".join(["no agreement:", *lines, *_faults(*browsers)])) from None
+    assert not _faults(*browsers), "\n".join(_faults(*browsers))
+    for browser in browsers:
+        assert browser.syncs(TABLES) >= browser.asked, "not every SYNC_REQUEST was answered"
+    if terminals:
+        await terminals_agree(conninfo, *terminals, slug=slug, within=within)
+
+
+def _faults(*browsers: Browser) -> list[str]:
+    return [f"browser {number}: {fault}" for number, browser in enumerate(browsers, 1) for fault in browser.faults]
