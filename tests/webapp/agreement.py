@@ -19,13 +19,7 @@ QUIET_SECONDS = 0.35  # beyond the 150 ms over which the relay gathers lists: no
 
 def shown(browser: Browser) -> Row:
     """What a browser shows, in a form that can be compared."""
-    return {
-        TABLES: _rows(browser.tables),
-        MENU: _rows(browser.menu),
-        CATEGORIES: browser.categories,
-        SETTINGS: browser.settings,
-        ORDERS: _rows(browser.orders),
-    }
+    return comparable({key: browser.storage.read(key) for key in (TABLES, MENU, CATEGORIES, SETTINGS, ORDERS)})
 
 
 def held(conninfo: str, slug: str = "default") -> Row:
@@ -37,13 +31,15 @@ def held(conninfo: str, slug: str = "default") -> Row:
             (slug,),
         ).fetchone()
     assert row is not None, f"no restaurant {slug}"
-    tables, menu, categories, settings, orders = map(json.loads, row)
+    return comparable(dict(zip((TABLES, MENU, CATEGORIES, SETTINGS, ORDERS), map(json.loads, row), strict=True)))
+
+
+def comparable(state: Row) -> Row:
+    """The lists and the settings, whatever order the rows are in and whichever way their lines are written."""
     return {
-        TABLES: _rows(tables),
-        MENU: _rows(menu),
-        CATEGORIES: categories,
-        SETTINGS: settings,
-        ORDERS: _rows(orders),
+        CATEGORIES: state[CATEGORIES],
+        SETTINGS: state[SETTINGS],
+        **{key: _rows(state[key]) for key in (TABLES, MENU, ORDERS)},
     }
 
 

@@ -13,8 +13,8 @@ async def test_a_login_and_a_logout_are_seen_at_the_other_terminals(restaurant: 
     mya, hla, khin = restaurant.browsers
     assert mya.log_in("cashier", "cashier")
     mya.log_out()
+    await until(lambda: len(hla.sessions) == len(khin.sessions) == 2)
     for other in (hla, khin):
-        await until(lambda other=other: len(other.sessions) == 2)  # type: ignore[misc]
         assert [one["type"] for one in other.sessions] == ["USER_LOGIN", "USER_LOGOUT"]
         assert {one["data"]["username"] for one in other.sessions} == {"cashier"}
     await restaurant.agree()

@@ -15,7 +15,7 @@ from tests.webapp.restaurant import Restaurant
 from tests.webapp.storage import BUILT_IN, USERS
 
 NOON = 1_795_000_000_000
-SECRET = "open-sesame-7f3a"  # noqa: S105 - looked for where it must not be
+SECRET = "open-sesame-7f3a"
 
 
 async def test_a_new_user_logs_in_at_every_terminal(restaurant: Restaurant) -> None:

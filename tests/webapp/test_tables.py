@@ -185,11 +185,12 @@ async def test_a_row_of_quick_edits_ends_with_the_last_one(restaurant: Restauran
 
 
 async def test_three_waiters_at_work_for_a_while_agree(restaurant: Restaurant) -> None:
+    mya, *_ = restaurant.browsers
     for round_ in range(10):
+        before = len(mya.heard)
         for place, browser in enumerate(restaurant.browsers):
             browser.change_table(browser.table((round_ + place) % 4 + 1), seats=round_ + 1)
-        before = len(restaurant.browsers[0].heard)
-        await until(lambda before=before: len(restaurant.browsers[0].heard) > before)  # type: ignore[misc]
+        await until(lambda seen=before: len(mya.heard) > seen, what="an answer")  # type: ignore[misc]
     await restaurant.agree()
 
 

@@ -1,0 +1,168 @@
+"""Chromium without a screen, driven by its DevTools protocol (https://chromedevtools.github.io/devtools-protocol/)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import http.server
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import websockets
+
+from tests.waiting import until
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+STARTS_SECONDS = 40.0
+ANSWER_SECONDS = 20.0
+SIZE = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+
+
+def program() -> str | None:
+    """Where Chromium is installed, if it is."""
+    return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
+
+
+class Tab:
+    """A page in a browser context of its own: its localStorage is nobody else's."""
+
+    def __init__(self, chromium: Chromium, session: str, context: str) -> None:
+        self._chromium = chromium
+        self._session = session
+        self.context = context
+
+    async def do(self, method: str, **parameters: Any) -> Any:
+        return await self._chromium.do(method, self._session, **parameters)
+
+    async def run(self, expression: str) -> Any:
+        """The value of a JavaScript expression; an exception in the page fails the test."""
+        answer = await self.do("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    async def reload(self) -> None:
+        """Press F5, and wait for the page."""
+        await self.run("globalThis.isOld = true")
+        await self.do("Page.reload")
+        await self.loaded("document.readyState === 'complete' && !globalThis.isOld")
+
+    async def loaded(self, expression: str) -> None:
+        await until(partial(self.run, expression), within=ANSWER_SECONDS, what=expression)
+
+    async def click(self, selector: str) -> None:
+        """Click where an element is, as a mouse does."""
+        found = await self.run(
+            f"(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView();"
+            " const box = one.getBoundingClientRect();"
+            " return {x: box.x + box.width / 2, y: box.y + box.height / 2}; })()"
+        )
+        for type_ in ("mousePressed", "mouseReleased"):
+            await self.do("Input.dispatchMouseEvent", type=type_, button="left", clickCount=1, **found)
+
+    async def screenshot(self) -> bytes:
+        """What can be seen, as PNG."""
+        picture = await self.do("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        return base64.b64decode(picture["data"])
+
+
+class Chromium:
+    """One browser process."""
+
+    def __init__(self, socket: websockets.ClientConnection) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._reader = asyncio.create_task(self._read())
+
+    async def do(self, method: str, session: str | None = None, **parameters: Any) -> Any:
+        """Call a method of the DevTools protocol and return its result."""
+        number = next(self._numbers)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        message = {"id": number, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
+        await self._socket.send(json.dumps(message))
+        async with asyncio.timeout(ANSWER_SECONDS):
+            found = await answer
+        assert "error" not in found, (method, found["error"])
+        return found["result"]
+
+    async def open(self, url: str) -> Tab:
+        """Open an address in a new context, as a fresh browser would."""
+        context = (await self.do("Target.createBrowserContext"))["browserContextId"]
+        target = (await self.do("Target.createTarget", url="about:blank", browserContextId=context))["targetId"]
+        session = (await self.do("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
+        tab = Tab(self, session, context)
+        await tab.do("Page.enable")
+        await tab.do("Emulation.setDeviceMetricsOverride", **SIZE)
+        await tab.do("Page.navigate", url=url)
+        await tab.loaded("location.href !== 'about:blank' && document.readyState === 'complete'")
+        return tab
+
+    async def close(self) -> None:
+        await self.do("Browser.close")
+        await asyncio.wait([self._reader])
+
+    async def _read(self) -> None:
+        with suppress(websockets.ConnectionClosed):  # it goes without a goodbye
+            async for text in self._socket:
+                message = json.loads(text)
+                answer = self._answers.pop(message.get("id", 0), None)
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
+
+
+def _start(folder: Path) -> subprocess.Popen[bytes]:
+    found = program()
+    assert found is not None
+    arguments = ["--headless", "--remote-debugging-port=0", f"--user-data-dir={folder}", "--no-first-run"]
+    arguments += ["--disable-gpu", "--disable-dev-shm-usage", "--no-default-browser-check"]
+    arguments += ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to run as root with one
+    with (folder / "log.txt").open("wb") as log:
+        return subprocess.Popen([found, *arguments, "about:blank"], stdout=log, stderr=log, process_group=0)
+
+
+@asynccontextmanager
+async def running_chromium() -> AsyncIterator[Chromium]:
+    """A browser with a profile of its own, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="relay-chromium-"))
+    process = _start(folder)
+    try:
+        port_file = folder / "DevToolsActivePort"  # the port, and the path of the browser's own socket
+        await until(lambda: port_file.exists() and len(port_file.read_text().split()) == 2, within=STARTS_SECONDS)
+        port, path = port_file.read_text().split()
+        async with websockets.connect(f"ws://127.0.0.1:{port}{path}", max_size=None, compression=None) as socket:
+            chromium = Chromium(socket)
+            yield chromium
+            await chromium.close()
+        await until(lambda: process.poll() is not None, within=STARTS_SECONDS, what="the end of Chromium")
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)  # its helpers may still write while they end
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served_folder(folder: Path) -> Iterator[str]:
+    """The address under which a folder's files are served, of an origin that a relay accepts."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://localhost:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
