@@ -13,7 +13,7 @@ import websockets
 from tests.waiting import slow_down
 from tests.webapp.acts import Person
 from tests.webapp.page import HOOKS
-from tests.webapp.storage import USERS, Clock, Row, Storage
+from tests.webapp.storage import TABLES, USERS, Clock, Row, Storage
 
 RETRY_SECONDS = (1, 3, 7, 15, 31)  # after the loss; then never again
 SETTINGS_SECONDS = 1
@@ -38,7 +38,8 @@ class Browser(Person):
         self.gave_up = False
         self.in_reach = True  # of any relay; while not, every try fails
         self.tries: list[float] = []  # seconds of the app, after the loss
-        self.asked = 0  # SYNC_REQUESTs that went out
+        self.asked = 0  # SYNC_REQUESTs that went out on this socket
+        self._syncs_before = 0
         self.queue: list[Row] = []  # what could not be said
         self.said: list[Row] = []  # what went out, in order
         self._outbox: asyncio.Queue[Row | None] = asyncio.Queue()  # None: drop the socket
@@ -114,6 +115,11 @@ class Browser(Person):
             if type_ != "SYNC_REQUEST":
                 self._ask_to_sync()
 
+    @property
+    def unanswered(self) -> int:
+        """How many of its SYNC_REQUESTs are still to be answered, at least."""
+        return max(0, self.asked - self.syncs(TABLES) + self._syncs_before)
+
     def beat(self) -> None:
         """What the app sends from time to time."""
         self.say("HEARTBEAT", {"ping": True})
@@ -147,6 +153,7 @@ class Browser(Person):
 
     async def _talk(self, socket: websockets.ClientConnection) -> None:
         self._socket, self._outbox = socket, asyncio.Queue()
+        self.asked, self._syncs_before = 0, self.syncs(TABLES)
         self.say("CLIENT_CONNECTED", {"clientId": self.client_id})
         self._ask_to_sync()
         for message in self.queue:

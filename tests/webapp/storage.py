@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from typing import Any
@@ -87,12 +88,16 @@ class Storage:
 class Clock:
     """A browser's clock in milliseconds; it never tells one time twice, as a person is never that quick."""
 
+    _made = itertools.count()
+
     def __init__(self) -> None:
+        self._ahead = next(self._made) % 100 * 17  # no two devices tell the same
         self._last = 0
         self._is_set = False
 
     def now(self) -> int:
-        self._last = max(self._last + 1, 0 if self._is_set else time.time_ns() // 1_000_000)
+        wall = time.time_ns() // 1_000_000 + self._ahead
+        self._last = self._last + 1 if self._is_set else max(self._last + 1, wall)
         return self._last
 
     def set(self, milliseconds: int) -> None:
