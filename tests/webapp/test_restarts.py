@@ -24,7 +24,7 @@ async def process(database: str) -> AsyncIterator[RelayProcess]:
     await schema.seed(database)
     async with relay_process(database) as running:
         yield running
-    assert "Traceback" not in running.log
+        assert "Traceback" not in running.log
 
 
 @pytest.fixture
