@@ -94,11 +94,19 @@ async def agree(
     within: float = 10.0,
 ) -> None:
     """Wait until all browsers show what the database holds and go on doing so; none may have met a fault."""
+    seen: object = None
     since = 0.0
     found: dict[str, list[str]] = {}
 
     def same() -> bool:
-        nonlocal since
+        """Compare when they have been quiet for a while: before, more may be on its way."""
+        nonlocal seen, since
+        now = [(browser.storage.writes, browser.unanswered, browser.connected) for browser in browsers]
+        if now != seen:
+            seen, since = now, time.monotonic()
+        if time.monotonic() < since + QUIET_SECONDS:
+            return False
+        since = time.monotonic()
         truth = held(conninfo, slug)
         found.clear()
         for number, browser in enumerate(browsers, 1):
@@ -108,11 +116,7 @@ async def agree(
                 found[f"browser {number}"] = [f"waits for {browser.unanswered} SYNC_RESPONSEs"]
             elif different := differences(shown(browser), truth):
                 found[f"browser {number} / database"] = different
-        if found:
-            since = 0.0
-            return False
-        since = since or time.monotonic()
-        return time.monotonic() > since + QUIET_SECONDS
+        return not found
 
     try:
         await until(same, within, "agreement")

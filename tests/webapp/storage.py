@@ -70,6 +70,7 @@ class Storage:
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
+        self.writes = 0
 
     @property
     def is_empty(self) -> bool:
@@ -83,6 +84,7 @@ class Storage:
 
     def write(self, key: str, value: object) -> None:
         self._texts[key] = json.dumps(value)
+        self.writes += 1
 
 
 class Clock:
