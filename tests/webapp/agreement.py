@@ -122,7 +122,7 @@ async def agree(
         await until(same, within, "agreement")
     except AssertionError:
         lines = [f"{who}: {line}" for who, different in found.items() for line in different]
-        raise AssertionError("\n".join(["no agreement:", *lines, *_faults(*browsers)])) from None
+        raise AssertionError("\n".join(["no agreement:", *lines, *_faults(*browsers), *_refusals(*browsers)])) from None
     assert not _faults(*browsers), "\n".join(_faults(*browsers))
     if terminals:
         await terminals_agree(conninfo, *terminals, slug=slug, within=within)
@@ -130,3 +130,13 @@ async def agree(
 
 def _faults(*browsers: Browser) -> list[str]:
     return [f"browser {number}: {fault}" for number, browser in enumerate(browsers, 1) for fault in browser.faults]
+
+
+def _refusals(*browsers: Browser) -> list[str]:
+    """What the app ignores, and a reader of a failed test wants to know."""
+    return [
+        f"browser {number} was refused: {_cut(message['data'])}"
+        for number, browser in enumerate(browsers, 1)
+        for message in browser.heard
+        if message["type"] == "ERROR"
+    ]
