@@ -10,6 +10,7 @@ from tests.relays import clean_relay
 from tests.terminals import Terminal
 from tests.waiting import until
 from tests.webapp.acts import line
+from tests.webapp.agreement import held
 from tests.webapp.browser import Browser
 from tests.webapp.restaurant import Restaurant
 from tests.webapp.storage import CATEGORIES, MENU, SETTINGS, TABLES, USERS, Storage
@@ -47,16 +48,19 @@ async def shop(database: str, caplog: pytest.LogCaptureFixture) -> AsyncIterator
 
 
 async def told(shop: Restaurant) -> None:
-    """Wait until what was done before has gone through: a heartbeat comes after it at each browser."""
+    """Wait until what was done before has gone through: a SYNC_REQUEST is answered after the edits before it."""
+    before = [answers(browser) for browser in shop.browsers]
     for browser in shop.browsers:
-        browser.beat()
-    await until(lambda: all(browser.pongs for browser in shop.browsers))
+        browser.say("SYNC_REQUEST", {})
+    await until(lambda: all(answers(one) > count for one, count in zip(shop.browsers, before, strict=True)))
+
+
+def answers(browser: Browser) -> int:
+    return sum(message["type"] == "SYNC_RESPONSE" for message in browser.heard)
 
 
 async def test_terminals_keep_what_they_have(shop: Restaurant) -> None:
     before = [(browser.tables, browser.menu, browser.settings, browser.users) for browser in shop.browsers]
-    for browser in shop.browsers:
-        browser.say("SYNC_REQUEST", {})
     await told(shop)
     assert before == [(browser.tables, browser.menu, browser.settings, browser.users) for browser in shop.browsers]
     assert shop.browsers[0].table(9)["seats"] == 4
@@ -90,9 +94,8 @@ async def test_deletes_reach_the_other_terminals(shop: Restaurant) -> None:
 async def test_an_add_is_kept_by_the_database_and_stays_where_it_was_made(shop: Restaurant) -> None:
     mya, hla, _ = shop.browsers
     mya.add_table(30)
-    await told(shop)
-    core = Terminal(shop.relay.url, "core")
-    async with core:
+    await until(lambda: [row["number"] for row in held(shop.conninfo)[TABLES]] == [30])
+    async with Terminal(shop.relay.url, "core") as core:
         assert 30 in {table["number"] for table in core.tables.values()}
     assert mya.table(30)["status"] == "available"
     assert all(table["number"] != 30 for table in hla.tables)
