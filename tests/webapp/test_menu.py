@@ -141,3 +141,22 @@ async def test_an_edit_of_the_menu_sends_no_tables_and_no_orders(restaurant: Res
     mya.change_dish(mya.dish(MOHINGA), price=1)
     await restaurant.agree()
     assert (hla.syncs(TABLES), hla.syncs(ORDERS)) == before
+
+
+async def test_a_photograph_as_large_as_a_message_may_be_arrives(restaurant: Restaurant) -> None:
+    mya, _, khin = restaurant.browsers
+    image = PHOTO * 30
+    mya.add_dish("Duck", 9000, "Main Menu", image=image)
+    await restaurant.agree()
+    assert khin.dish("Duck")["image"] == image
+    assert len(image) > 900_000
+
+
+async def test_a_photograph_that_is_too_large_is_nowhere_and_harms_nobody(restaurant: Restaurant) -> None:
+    mya, hla, khin = restaurant.browsers
+    mya.add_dish("Duck", 9000, "Main Menu", image=PHOTO * 50)
+    mya.seat(mya.table(1))
+    hla.change_dish(hla.dish(MOHINGA), price=1)
+    await restaurant.agree()
+    assert {dish["name"] for dish in mya.menu} == {dish["name"] for dish in khin.menu}
+    assert "Duck" not in {dish["name"] for dish in mya.menu}

@@ -84,6 +84,19 @@ async def test_two_terminals_number_two_orders_at_once_and_both_get_an_id_of_the
     assert sorted(order["total"] for order in sales(restaurant)) == [2625, 4200]
 
 
+async def test_two_terminals_sell_the_same_at_once_and_it_is_two_sales(restaurant: Restaurant) -> None:
+    """One beer at each of two tables, under one number: that is no order that moved from one table to the other."""
+    mya, hla, khin = restaurant.browsers
+    for number, browser in enumerate((mya, hla), 1):
+        browser.save_order(browser.table(number), line(browser.menu[5]))
+    await restaurant.agree()
+    assert (khin.table(1)["status"], khin.table(2)["status"]) == ("occupied", "occupied")
+    for number, browser in enumerate((mya, hla), 1):
+        browser.complete_order(browser.table(number))
+    await restaurant.agree()
+    assert [order["total"] for order in sales(restaurant)] == [1260, 1260]
+
+
 async def test_three_orders_open_at_one_terminal_get_three_ids(restaurant: Restaurant) -> None:
     """It numbers them from the history, where open ones are not: all three get one number from the app."""
     mya, _, khin = restaurant.browsers

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from relay import schema
+from tests.faults.deeds import execute
 from tests.relays import RelayProcess, relay_process
 from tests.waiting import until
 from tests.webapp.acts import line
@@ -138,6 +139,26 @@ async def test_a_clear_before_the_kill_reaches_a_terminal_that_was_away(
     await all_connected(restaurant)
     await restaurant.agree()
     assert mya.orders == []
+
+
+async def test_sealed_passwords_open_after_a_restart_and_are_readable_nowhere_in_the_database(database: str) -> None:
+    await schema.seed(database)
+    async with (
+        relay_process(database, RELAY_SECRET="correct horse battery staple") as process,
+        Restaurant(database, process) as made,
+    ):
+        mya, hla = [await made.open(pace=PACE) for _ in range(2)]
+        mya.change_user(mya.staff("admin"), password="open-sesame-7f3a")
+        await until(lambda: hla.log_in("admin", "open-sesame-7f3a"))
+        await process.kill()
+        await process.start()
+        late = await made.open(pace=PACE)
+        assert late.log_in("admin", "open-sesame-7f3a")
+        assert not late.log_in("admin", "admin")
+        assert late.log_in("cashier", "cashier")
+    for password in ("open-sesame-7f3a", "cashier"):
+        assert execute(database, "select count(*) from pos.staff where password = %s", password) == 0
+    assert execute(database, "select count(*) from pos.staff as s where s::text like '%open-sesame%'") == 0
 
 
 @pytest.fixture

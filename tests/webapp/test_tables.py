@@ -215,3 +215,14 @@ async def test_when_the_last_table_is_deleted_every_floor_is_empty(restaurant: R
     khin.add_table(1)
     await restaurant.agree()
     assert mya.table(1)["status"] == "available"
+
+
+async def test_an_edit_that_is_refused_disappears_from_the_screen_that_made_it(restaurant: Restaurant) -> None:
+    mya, hla, _ = restaurant.browsers
+    mya.change_table(mya.table(1), seats=-1)
+    hla.change_table(hla.table(2), status="on fire")
+    mya.add_table(9, seats=100_000)
+    await restaurant.agree()
+    assert mya.tables == hla.tables
+    assert (mya.table(1)["seats"], hla.table(2)["status"]) == (2, "available")
+    assert numbers(restaurant) == [*range(1, 9)]
