@@ -42,7 +42,7 @@ async def all_connected(restaurant: Restaurant) -> None:
 
 
 async def an_evening_so_far(restaurant: Restaurant) -> None:
-    mya, hla, khin = restaurant.browsers
+    mya, hla, khin, *_ = restaurant.browsers
     mya.add_table(9)
     hla.add_dish("Duck", 9000, "Main Menu", image=PHOTO)
     khin.change_settings(restaurantName="Golden Duck")
