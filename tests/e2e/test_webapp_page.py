@@ -151,9 +151,8 @@ async def test_an_order_is_saved_in_one_window_and_paid_in_the_other(floor: Floo
 
 async def test_two_windows_number_two_orders_at_once(floor: Floor) -> None:
     here, there = floor.windows
-    await there.act("order", 4)
-    await there.act("order", 4)
-    await asyncio.gather(here.act("order", 3), there.act("order", 5))
+    await there.act("order", 4, 0)
+    await asyncio.gather(here.act("order", 3, 1), there.act("order", 5, 2))  # each another dish
     await floor.agree("numbered")
     for number in (3, 4, 5):
         await here.press("pay", number)
