@@ -29,6 +29,13 @@ CHANGED: Mapping[str, tuple[str, ...]] = {
 NAMES: Mapping[str, str] = {"menu_items": "menuItems", "orders": "orderHistory"}  # where the app calls it otherwise
 # The app applies these several times, each under a new id of its own: it gets the whole list instead.
 ADDS = frozenset({("UPDATE_TABLE", "add"), ("UPDATE_MENU", "add_item")})
+# Where an id that is taken means another row, or another order.
+APART = ADDS | {("UPDATE_TABLE", "update")}
+# What the app may leave out of a new row, and how it is stored then.
+LEFT_OUT: Mapping[tuple[str, str | None], Mapping[str, str]] = {
+    ("UPDATE_MENU", "add_item"): {"description": '""'},
+    ("UPDATE_ORDER", "add"): {"tableNumber": "null", "customerName": "null", "orderDate": "null"},
+}
 # The app has no settings but all of them.
 SETTINGS = frozenset(
     {
@@ -89,11 +96,16 @@ def list_of(type_: str, action: str) -> str | None:
     return CHANGED[type_][0] if type_ in CHANGED else None
 
 
-def apart(mutation: Mutation) -> Mutation:
-    """A mutation as one of the app, whose terminals choose ids without knowing of each other."""
-    if (mutation.type, mutation.action) in ADDS or (mutation.type, mutation.action) == ("UPDATE_TABLE", "update"):
-        return replace(mutation, action=f"{mutation.action}_apart")
-    return mutation
+def taken_from(mutation: Mutation, row: Mapping[str, object]) -> Mutation:
+    """A mutation as one of the app; `row` is what its body says.
+
+    The app's terminals choose ids without knowing of each other, and it leaves out what was not filled in: a sale
+    without a guest's name is a sale.
+    """
+    what = (mutation.type, mutation.action)
+    missing = "".join(f',"{name}":{text}' for name, text in LEFT_OUT.get(what, {}).items() if name not in row)
+    body = mutation.body.rstrip().removesuffix("}") + missing + "}" if missing else mutation.body
+    return replace(mutation, body=body, action=f"{mutation.action}_apart" if what in APART else mutation.action)
 
 
 def as_update(text: bytes) -> bytes:

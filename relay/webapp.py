@@ -22,7 +22,7 @@ from .errors import DatabaseUnavailable
 from .floors import Floor, Member
 from .frames import Frames, encode
 from .hub import Hub, Room
-from .protocol import Message, Mutation
+from .protocol import Message, Mutation, Update
 from .session import Deed, Session, State, Submit, Sync
 from .settings import Settings
 from .snapshots import Snapshot
@@ -121,7 +121,9 @@ class AppSession:
         if self._floor is None and self._session.restaurant_id:
             self._floor = self._webapp.enter(self)
         if isinstance(deed, Submit):
-            mutation = appmessages.apart(deed.mutation)
+            mutation = deed.mutation
+            if isinstance(message, Update):
+                mutation = appmessages.taken_from(mutation, message.row)
             if mutation.type == "UPDATE_USERS":
                 mutation = replace(mutation, body=self._sealed(mutation))
             return replace(deed, mutation=mutation)

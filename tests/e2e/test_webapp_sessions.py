@@ -222,6 +222,17 @@ async def test_what_a_terminal_saw_is_noted_so_that_no_clear_comes_twice(
             assert one.of("UPDATE_ORDER") == []
 
 
+async def test_what_the_app_leaves_out_loses_no_sale(shop: str) -> None:
+    async with local_relay(shop) as relay, app(relay, 1) as one, app(relay, 2) as two:
+        two.heard.clear()
+        await one.do("UPDATE_ORDER", "add", {"id": "POS-01022026-009", "status": "completed", "total": 3, "items": []})
+        await one.do("UPDATE_MENU", "add_item", {"id": "item_1", "name": "Tea", "price": 1.10, "category": "Beverage"})
+        [sale] = await two.gets("orderHistory")
+        assert (sale["total"], sale["customerName"], sale["tableNumber"]) == (3, None, None)
+        assert [dish["description"] for dish in await two.gets("menuItems") if dish["name"] == "Tea"] == [""]
+        assert one.of("ERROR") == []
+
+
 # Users
 
 
