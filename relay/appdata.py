@@ -13,6 +13,7 @@ from .errors import UnknownRestaurant
 class Lists:
     """Lists of a restaurant at one revision, each as JSON text, None where it was not asked for."""
 
+    epoch: str
     revision: int
     tables: str | None
     menu_items: str | None
@@ -56,7 +57,7 @@ class AppData:
         Raises UnknownRestaurant.
         """
         rows = await self._database.read(
-            """select revision, tables, menu_items, categories, settings, orders, complete
+            """select epoch, revision, tables, menu_items, categories, settings, orders, complete
                from pos.read_lists(%s, %s, %s::text[], %s)""",
             (restaurant_id, list(kinds), None if order_ids is None else list(order_ids), orders),
         )

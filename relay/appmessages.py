@@ -6,7 +6,6 @@ alone there, a list replaces what the browser holds, and orders are merged by id
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -29,8 +28,13 @@ CHANGED: Mapping[str, tuple[str, ...]] = {
 NAMES: Mapping[str, str] = {"menu_items": "menuItems", "orders": "orderHistory"}  # where the app calls it otherwise
 # The app applies these several times, each under a new id of its own: it gets the whole list instead.
 ADDS = frozenset({("UPDATE_TABLE", "add"), ("UPDATE_MENU", "add_item")})
-# Where an id that is taken means another row, or another order.
-APART = ADDS | {("UPDATE_TABLE", "update")}
+# Where an id that is taken means another row, or another order; and one that is unknown may be in every browser.
+APART = ADDS | {
+    ("UPDATE_TABLE", "update"),
+    ("UPDATE_TABLE", "delete"),
+    ("UPDATE_MENU", "delete_item"),
+    ("UPDATE_MENU", "delete_category"),
+}
 # What the app may leave out of a new row, and how it is stored then.
 LEFT_OUT: Mapping[tuple[str, str | None], Mapping[str, str]] = {
     ("UPDATE_MENU", "add_item"): {"description": '""'},
@@ -92,7 +96,7 @@ KINDS: Mapping[str, Kind] = {
 def list_of(type_: str, action: str) -> str | None:
     """The list that a change belongs to."""
     if type_ == "UPDATE_MENU":
-        return "categories" if action.endswith("_category") else "menu_items"
+        return "categories" if "_category" in action else "menu_items"
     return CHANGED[type_][0] if type_ in CHANGED else None
 
 
@@ -113,9 +117,9 @@ def as_update(text: bytes) -> bytes:
     return text.replace(b'"action":"add', b'"action":"update', 1)
 
 
-def has_all_settings(settings_text: str) -> bool:
+def has_all_settings(settings: Mapping[str, object]) -> bool:
     """Whether these are settings that the app may be sent: they replace all of its own."""
-    return SETTINGS.issubset(json.loads(settings_text))
+    return settings.keys() >= SETTINGS
 
 
 def members(lists: Mapping[str, str]) -> str:

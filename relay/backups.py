@@ -89,7 +89,6 @@ def _check(backup: object) -> None:
                 if field not in row:
                     raise _fault(f"{name}.{index}.{field} is required")
         _check_unique(f"{name}.*.id", [row["id"] for row in rows])
-    _check_unique("tables.*.number", [row["number"] for row in backup["tables"]])
 
 
 def _check_unique(what: str, values: list[Any]) -> None:

@@ -27,7 +27,14 @@ from .window import Change
 log = logging.getLogger("relay.floors")
 
 GATHER_SECONDS = 0.15  # from a change to the list that follows it, for all changes of that time
+NAMED_ORDERS = 500  # in a list; of more, the newest are sent
+FAULT_SECONDS = 5.0  # after a fault of ours
 RETRY_SECONDS = 0.25  # until a list is offered again to a session that could not take it
+
+
+def text_of(change: Change) -> bytes:
+    """The message that a change is."""
+    return b"".join(piece for _, piece in decode(b"".join(change.frames)))
 
 
 class Member:
@@ -39,7 +46,7 @@ class Member:
         self.order_ids: set[str] | None = set()  # of the orders that are due; None: the newest
         self.busy: Counter[str] = Counter()  # its own mutations under way, by the list that they change
         self._sent_at: dict[str, int] = {}  # revision of the last list of each kind that it was sent
-        self._renamed = False  # an order of its own was stored under another id
+        self._clear = False  # what it shows of orders is wrong: they are cleared before the newest are sent
 
     @property
     def due(self) -> set[str]:
@@ -49,34 +56,39 @@ class Member:
     def owe(self, kinds: Iterable[str], order_ids: Collection[str] | None) -> None:
         """These lists are due; of the orders those named, None: the newest."""
         self.owed.update(kinds)
-        if order_ids is None or self.order_ids is None:
+        if order_ids is None or self.order_ids is None or len(self.order_ids) + len(order_ids) > NAMED_ORDERS:
             self.order_ids = None
         else:
             self.order_ids.update(order_ids)
+
+    def clear_first(self) -> None:
+        """A merge removes nothing: its orders are to be cleared before the newest are sent."""
+        self._clear = True
+        self.owe(["orders"], None)
 
     def forgive(self) -> None:
         """The database does not hold all lists: none may be sent."""
         self.owed.clear()
         self.order_ids = set()
-        self._renamed = False
+        self._clear = False
 
     def pay(self, kinds: Collection[str], frames: Frames, revision: int, order_ids: Collection[str] | None) -> None:
         """Send lists of these kinds as they were at a revision; of the orders those named, None: the newest."""
-        if "orders" in kinds and self._renamed:
+        if "orders" in kinds and self._clear and order_ids is None:
             self.session.push(encode(appmessages.clear(revision, now_ms=now_ms())))
-            self._renamed = False
+            self._clear = False
         self.session.push(frames)
         self.owed.difference_update(kinds)
         for kind in kinds:
             self._sent_at[kind] = revision
         self.session.seen = max(self.session.seen, revision)
         if "orders" in kinds:
-            if order_ids is None or self.order_ids is None:
+            if order_ids is None:
                 self.order_ids = set()
-            else:
+            elif self.order_ids is not None:
                 self.order_ids.difference_update(order_ids)
-                if self.order_ids:
-                    self.owed.add("orders")
+            if self.order_ids is None or self.order_ids:
+                self.owed.add("orders")
 
     def frames_of(self, change: Change, *, in_lists: bool) -> Frames:
         """What it is sent of a change: nothing of its own, nor what a list held already.
@@ -87,18 +99,13 @@ class Member:
         if change.client_id == self.session.client_id:
             return ()
         if (change.type, change.action) in appmessages.ADDS:
-            return (
-                ()
-                if in_lists
-                else encode(appmessages.as_update(b"".join(piece for _, piece in decode(b"".join(change.frames)))))
-            )
+            return () if in_lists else encode(appmessages.as_update(text_of(change)))
+        if change.action == "clear":
+            return change.frames  # no list can stand for it
+        if change.type == "UPDATE_SETTINGS" and not appmessages.has_all_settings(json.loads(text_of(change))["data"]):
+            return ()
         kind = appmessages.list_of(change.type, change.action)
         return change.frames if kind is None or change.revision > self._sent_at.get(kind, 0) else ()
-
-    def rename(self) -> None:
-        """An order of its own was stored under another id: unless its orders are cleared first, it would keep both."""
-        self._renamed = True
-        self.order_ids = None
 
     def begin(self) -> None:
         """It is sent a state: what it was sent before is over."""
@@ -112,6 +119,7 @@ class Floor:
         self.room = room
         self.members: set[Member] = set()
         self.staff: Staff | None = None
+        self.staff_is_old = True
         self._data = data
         self._vault = vault
         self._orders = orders  # in a list
@@ -127,9 +135,7 @@ class Floor:
 
     def changed(self, changes: Sequence[Change]) -> None:
         """The room has taken changes: their lists are due to everyone."""
-        if self._window is not self.room.window:
-            self._window = self.room.window
-            self._changed_at.clear()
+        self._keep_up()
         kinds, order_ids = set(), set()
         for change in changes:
             kind = appmessages.list_of(change.type, change.action)
@@ -142,6 +148,11 @@ class Floor:
                 kinds.add(kind)
         self.owe(kinds, order_ids)
 
+    def _keep_up(self) -> None:
+        if self._window is not self.room.window:
+            self._window = self.room.window  # it began anew, perhaps in another history
+            self._changed_at.clear()
+
     def owe(self, kinds: Iterable[str], order_ids: Collection[str] | None = ()) -> None:
         """These lists are due to every session; of the orders those named, None: the newest."""
         for member in self.members:
@@ -150,28 +161,23 @@ class Floor:
 
     def wake(self) -> None:
         """See to it that what is due is sent, and that the users are those of the database."""
-        if self._task is None:
+        # A task that has ended is still there until its callbacks have run.
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._serve(), name="app lists")
-            self._task.add_done_callback(self._served)
 
     async def _serve(self) -> None:
         pause = GATHER_SECONDS
-        while self.members and (self._staff_is_old or any(member.owed for member in self.members)):
+        while self.members and (self._must_read_staff or any(member.owed for member in self.members)):
             await asyncio.sleep(pause)
             try:
                 pause = GATHER_SECONDS if await self._push() else RETRY_SECONDS
             except DatabaseUnavailable:
                 pause = RETRY_SECONDS
-
-    def _served(self, task: asyncio.Task[None]) -> None:
-        self._task = None
-        if task.cancelled():
-            return
-        error = task.exception()
-        if isinstance(error, UnknownRestaurant):
-            return  # it was deleted; its terminals are told so when they sync
-        if error is not None:
-            log.error("lists could not be sent", extra=fields(restaurant=self.room.slug), exc_info=error)
+            except UnknownRestaurant:
+                return  # it was deleted; its terminals are told so when they sync
+            except Exception:
+                log.exception("lists could not be sent", extra=fields(restaurant=self.room.slug))
+                pause = FAULT_SECONDS
 
     async def _push(self) -> bool:
         """Send what is due to those who can take it now; whether there was anything."""
@@ -189,13 +195,15 @@ class Floor:
         lists = None
         if kinds:
             lists = await self._data.read_lists(self.room.restaurant_id, kinds, order_ids, self._orders)
-            if not lists.complete:
-                return True  # the mark was just taken off, and the staff's count says so
+            if not lists.complete or lists.epoch != self.room.epoch:
+                return False  # the mark was just taken off, or the history is another: that is on its way here
         texts = self._texts(lists) if lists else {}
         frames: dict[frozenset[str], Frames] = {}
         for member in waiting:
-            paid = frozenset(kind for kind in member.due if kind == "users" or kind in texts)
-            if not paid or not member.session.ready:
+            # Nor is a list sent from before a change of its own that the room has not taken yet.
+            is_new = lists is not None and lists.revision >= member.session.seen
+            paid = frozenset(kind for kind in member.due if kind == "users" or (is_new and kind in texts))
+            if not paid:
                 continue
             if paid not in frames:
                 frames[paid] = self._frames(paid, texts, lists.revision if lists else None)
@@ -212,13 +220,14 @@ class Floor:
 
     def _texts(self, lists: Lists) -> dict[str, str]:
         """The lists that are paid by what was read; one that must not be sent is empty."""
+        self._keep_up()
         found = {}
         for kind in appmessages.LISTS:
             text: str | None = getattr(lists, kind)
             # A list from before a change that was sent already would move terminals back; that change owes a new one.
             if text is None or lists.revision < self._changed_at.get(kind, 0):
                 continue
-            found[kind] = "" if kind == "settings" and not appmessages.has_all_settings(text) else text
+            found[kind] = "" if kind == "settings" and not appmessages.has_all_settings(json.loads(text)) else text
         return found
 
     # Staff
@@ -229,8 +238,10 @@ class Floor:
         return self.staff.text if self.staff and self.complete else None
 
     @property
-    def _staff_is_old(self) -> bool:
-        return self.staff is None or (self.room.staff >= 0 and self.staff.count != self.room.staff)
+    def _must_read_staff(self) -> bool:
+        if self.staff is None or self.staff_is_old:
+            return True
+        return self.room.staff >= 0 and self.staff.count != self.room.staff
 
     async def load_staff(self) -> None:
         """Read the users unless they are as they were; who changed is told to the others.
@@ -238,15 +249,19 @@ class Floor:
         Raises DatabaseUnavailable, UnknownRestaurant.
         """
         async with self._reading:
-            if not self._staff_is_old:
+            if not self._must_read_staff:
                 return
-            old = self.staff
-            self.staff = await read_staff(self._data, self._vault, self.room.restaurant_id)
+            old, self.staff_is_old = self.staff, False
+            try:
+                self.staff = await read_staff(self._data, self._vault, self.room.restaurant_id)
+            except BaseException:
+                self.staff_is_old = True
+                raise
         if old is None:
             return
         for action, user, by in changes_between(old, self.staff):
-            if action != "add" or self.complete:
-                self._tell(action, user, by)
+            # As with tables: where not all are here, the first change of a user makes the row.
+            self._tell("update" if action == "add" and not self.complete else action, user, by)
         if not old.complete:
             self.owe(("users", *appmessages.LISTS), None)
         elif old.text != self.staff.text:

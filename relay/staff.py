@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
 from .appdata import AppData, UserRow
+from .errors import DatabaseUnavailable
 from .logs import fields
 from .vault import Vault
 
@@ -51,7 +53,8 @@ async def read_staff(data: AppData, vault: Vault, restaurant_id: int) -> Staff:
     for row in rows.users:
         if row.password is not None and vault.leaves_open(row.password):
             sealed = vault.seal(row.password, restaurant_id, row.id)
-            await data.seal_password(restaurant_id, row.id, row.password, sealed)
+            with suppress(DatabaseUnavailable):  # somebody holds the row; the next reading tries again
+                await data.seal_password(restaurant_id, row.id, row.password, sealed)
     return Staff(rows.count, rows.complete, users, versions)
 
 

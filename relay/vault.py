@@ -25,8 +25,10 @@ class Vault:
         self._cipher = AESSIV(_key(secret)) if secret else None
 
     def seal(self, password: str, restaurant_id: int, user_id: str) -> str:
-        """The password as it is stored."""
+        """The password as it is stored. Raises ValueError for one that would look sealed and is not."""
         if self._cipher is None:
+            if password.startswith(SEALED):
+                raise ValueError(f"a password cannot begin with {SEALED}")
             return password
         sealed = self._cipher.encrypt(password.encode(), _owner(restaurant_id, user_id))
         return SEALED + base64.b64encode(sealed).decode()

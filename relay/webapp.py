@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
+import time
 from asyncio import Future
+from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from . import appmessages
 from .appdata import AppData
 from .database import Answer
-from .errors import DatabaseUnavailable
+from .errors import DatabaseUnavailable, Refusal
 from .floors import Floor, Member
 from .frames import Frames, encode
 from .hub import Hub, Room
@@ -29,6 +31,8 @@ from .snapshots import Snapshot
 from .syncer import now_ms
 from .vault import Vault
 from .window import Change
+
+log = logging.getLogger("relay.webapp")
 
 ITS_ID = re.compile(r"client_[0-9]{13}_[0-9a-z]+")
 NOTE_SECONDS = 20.0  # between notes of what each terminal has seen
@@ -48,6 +52,8 @@ class WebApp:
     def __init__(self, data: AppData, hub: Hub, settings: Settings) -> None:
         self.data = data
         self.vault = Vault(settings.secret)
+        # A ping and the wait for its pong: by then a terminal that has not read is cut off.
+        self.certain_seconds = 2 * settings.heartbeat_seconds + NOTE_SECONDS
         self.sessions: set[AppSession] = set()
         self._hub = hub
         self._orders = settings.snapshot_orders
@@ -86,8 +92,12 @@ class WebApp:
             noted = {app.name_in_database: app.certainly_seen() for app in self.sessions}
             seen = {name: revision for name, revision in noted.items() if revision is not None}
             if seen:
-                with suppress(DatabaseUnavailable):
+                try:
                     await self.data.note_terminals(seen)
+                except DatabaseUnavailable:
+                    continue
+                except Exception:
+                    log.exception("what terminals have seen could not be noted")  # a clear is sent once too often
 
     def _changed(self, room: Room, changes: Sequence[Change]) -> None:
         if (floor := self._floors.get(room.restaurant_id)) is not None:
@@ -112,7 +122,8 @@ class AppSession:
         self._met = False
         self._known = 0  # a revision that this terminal has certainly seen, on this socket or before
         self._epoch = ""  # of the last state that it was sent
-        self._noted: int | None = None  # its cursor at the last note
+        self._cleared = False  # it is sent all its orders anew, or its next socket is
+        self._cursors: deque[tuple[float, int]] = deque()  # what was written to it, and when
 
     # What it says
 
@@ -135,7 +146,10 @@ class AppSession:
         user = json.loads(mutation.body)
         password = user.get("password")
         if password is not None:
-            user["password"] = self._webapp.vault.seal(password, mutation.restaurant_id, user["id"])
+            try:
+                user["password"] = self._webapp.vault.seal(password, mutation.restaurant_id, user["id"])
+            except ValueError as error:
+                raise Refusal("VALIDATION", str(error), field="password") from None
         return json.dumps(user, ensure_ascii=False)
 
     def heartbeat(self) -> str:
@@ -144,18 +158,33 @@ class AppSession:
 
     def submitted(self, mutation: Mutation, answer: Future[Answer]) -> None:
         """Send no list that a mutation under way would contradict; when it is settled the list goes to all."""
-        self.member.busy.update(appmessages.CHANGED.get(mutation.type, ()))
-        answer.add_done_callback(lambda future: self._settled(mutation, future))
+        kind = appmessages.list_of(mutation.type, mutation.action or "")
+        if kind is not None:
+            self.member.busy[kind] += 1
+            answer.add_done_callback(lambda future: self._settled(mutation, kind, future))
 
-    def _settled(self, mutation: Mutation, answer: Future[Answer]) -> None:
-        self.member.busy.subtract(appmessages.CHANGED.get(mutation.type, ()))
-        if mutation.type != "UPDATE_ORDER":
-            self.refused(mutation.type)
-        elif mutation.action != "clear":
-            if answer.exception() is None and "orderId" in answer.result().details_parsed():
-                self.member.rename()
-            assert self._floor is not None
+    def _settled(self, mutation: Mutation, kind: str, answer: Future[Answer]) -> None:
+        assert self._floor is not None
+        self.member.busy[kind] -= 1
+        applied = answer.exception() is None
+        if kind == "users" and applied:
+            self._floor.staff_is_old = True
+        if kind != "orders":
+            self._floor.owe([kind])
+        elif mutation.action == "clear":
+            # Another terminal's sale may have come between its own clear and the one that all others are sent.
+            if applied:
+                self._clear_first()
+        else:
+            if applied and "orderId" in answer.result().details_parsed():
+                self._clear_first()
             self._floor.owe(["orders"], [json.loads(mutation.body)["id"]])
+
+    def _clear_first(self) -> None:
+        self._cleared = True
+        self.member.clear_first()
+        if self._floor is not None:
+            self._floor.wake()
 
     def refused(self, type_: str) -> None:
         """The browser shows what was refused, and others may show it too: the list puts them right."""
@@ -191,6 +220,7 @@ class AppSession:
             self._known = max(self._known, self._session.cursor)
         elif self._epoch:
             self._known = 0  # what it has seen was of another history
+            self._cursors.clear()
         self._epoch = snapshot.epoch
         if self._known < state.cleared_revision:
             frames += encode(appmessages.clear(state.cleared_revision, now_ms=now))
@@ -199,7 +229,7 @@ class AppSession:
         if users is not None and isinstance(sync, UsersAsked):
             frames += encode(appmessages.user_sync(users, now_ms=now))
         head, tail = appmessages.sync_response_parts(users, snapshot.revision, ref=sync.ref, now_ms=now)
-        if appmessages.has_all_settings(state.settings):
+        if appmessages.has_all_settings(json.loads(state.settings)):
             frames += snapshot.inside(head, tail)
         else:
             lists = {kind: getattr(state, kind) for kind in appmessages.LISTS if kind != "settings"}
@@ -213,10 +243,16 @@ class AppSession:
         return self._session.restaurant_id, self._session.client_id
 
     def certainly_seen(self) -> int | None:
-        """A revision that this terminal has surely received: what was written to it a while ago, at the last call."""
-        if self._session.state is not State.LIVE or not self._met:
+        """A revision that this terminal has surely received: written so long ago that a dead socket was noticed."""
+        # Of a renamed order the next socket must still hear.
+        if self._session.state is not State.LIVE or not self._met or self._cleared:
             return None
-        seen, self._noted = self._noted, self._session.cursor if not self._session.lagging else self._noted
+        now = time.monotonic()
+        if not self._session.lagging:
+            self._cursors.append((now, self._session.cursor))
+        seen = None
+        while self._cursors and now - self._cursors[0][0] > self._webapp.certain_seconds:
+            seen = self._cursors.popleft()[1]
         return seen
 
     def left(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from .frames import Frames
 
@@ -94,7 +93,8 @@ class Window:
         """Like `chunk`, but of each change what one session is sent; perhaps nothing, and then only the revision."""
         found: list[bytes] = []
         size = 0
-        for change in islice(self._changes, cursor - self.base, None):
+        for index in range(cursor - self.base, len(self._changes)):
+            change = self._changes[index]
             if frames := frames_of(change):
                 size += sum(map(len, frames))
                 if found and size > CHUNK_BYTES:

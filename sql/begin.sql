@@ -53,10 +53,13 @@ begin
       perform pos.import_one(p_restaurant_id, v_type, 'delete' || v_suffix, jsonb_build_object(v_key, v_id));
     end loop;
     if p_kind = 'tables' then
-      -- In one statement: two tables may have changed their numbers.
-      update pos.tables as t set number = (r.row ->> 'number')::numeric::integer
-      from jsonb_array_elements(p_rows) as r (row)
-      where t.restaurant_id = p_restaurant_id and t.id = r.row ->> 'id';
+      -- In one statement: two tables may have changed their numbers. A number that the file has twice was settled.
+      update pos.tables as t set number = n.number
+      from (
+        select min(r.row ->> 'id') as id, (r.row ->> 'number')::numeric::integer as number
+        from jsonb_array_elements(p_rows) as r (row) group by 2 having count(*) = 1
+      ) as n
+      where t.restaurant_id = p_restaurant_id and t.id = n.id;
     end if;
   end if;
   for v_row in select r.row from jsonb_array_elements(p_rows) with ordinality as r (row, place) order by r.place loop
@@ -109,7 +112,7 @@ begin
   with gone as (
     delete from pos.staff as s
     where s.restaurant_id = p_restaurant_id
-      and (not p_fill or (s.version = 1 and s.id in ('1', '2', '3')))
+      and (not p_fill or (s.announced))
       and not exists (select from jsonb_array_elements(p_users) as u (row) where u.row ->> 'id' = s.id)
     returning 1
   ) select count(*) into v_changed from gone;
@@ -119,10 +122,10 @@ begin
     and not exists (select from pos.staff as s where s.restaurant_id = p_restaurant_id and s.id = d.id)
   on conflict do nothing;
   for v_user in select u.row from jsonb_array_elements(p_users) with ordinality as u (row, place) order by u.place loop
-    -- Of version 1 is also a default user who was only announced.
-    update pos.staff as s set data = v_user - array['id', 'password'], password = v_user ->> 'password'
+    update pos.staff as s
+    set data = v_user - array['id', 'password'], password = coalesce(v_user ->> 'password', s.password), announced = false
     where s.restaurant_id = p_restaurant_id and s.id = v_user ->> 'id'
-      and (not p_fill or (s.version = 1 and s.id in ('1', '2', '3')));
+      and (not p_fill or (s.announced));
     get diagnostics v_rows = row_count;
     v_changed := v_changed + v_rows;
     insert into pos.staff (restaurant_id, id, data, password)

@@ -21,13 +21,14 @@ where r.slug = 'default' and not r.complete
   and not exists (
     select from pos.tables as x
     where x.restaurant_id = r.restaurant_id and (x.number = t.number or x.id = t.number::text))
+  and not pos.is_deleted(r.restaurant_id, 'tables', t.number::text)
 order by t.number;
 
 insert into pos.categories (restaurant_id, name)
 select r.restaurant_id, c.name
 from pos.restaurants as r,
      unnest(array['Appetizers', 'Main Menu', 'Pasta', 'Pizza', 'Dessert', 'Beverage']) with ordinality as c (name, place)
-where r.slug = 'default' and not r.complete
+where r.slug = 'default' and not r.complete and not pos.is_deleted(r.restaurant_id, 'categories', c.name)
 order by c.place
 on conflict do nothing;
 
@@ -42,7 +43,7 @@ from pos.restaurants as r,
        ('5', 'အုန်းထမင်း / Coconut Rice', 1500, 'Main Menu', 'Fragrant coconut rice with curry / ဟင်းနှင့်အုန်းထမင်း'),
        ('6', 'မြန်မာဘီယာ / Myanmar Beer', 1200, 'Beverage', 'Local Myanmar beer / ပြည်တွင်းဘီယာ')
      ) as m (id, name, price, category, description)
-where r.slug = 'default' and not r.complete
+where r.slug = 'default' and not r.complete and not pos.is_deleted(r.restaurant_id, 'menu_items', m.id)
 order by m.id
 on conflict do nothing;
 
@@ -52,7 +53,7 @@ select r.restaurant_id, s.id,
        s.username
 from pos.restaurants as r,
      (values ('1', 'Admin User', 'admin'), ('2', 'Cashier User', 'cashier'), ('3', 'Waiter User', 'waiter')) as s (id, name, username)
-where r.slug = 'default' and not r.complete
+where r.slug = 'default' and not r.complete and not pos.is_deleted(r.restaurant_id, 'staff', s.id)
 order by s.id
 on conflict do nothing;
 

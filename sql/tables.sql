@@ -192,6 +192,7 @@ create table if not exists pos.staff (
   id text not null,
   data jsonb not null default '{}',
   password text,
+  announced boolean not null default false,
   version bigint not null default 1,
   created_by text not null default 'database',
   updated_by text not null default 'database',
@@ -205,6 +206,7 @@ comment on column pos.staff.restaurant_id is 'The restaurant.';
 comment on column pos.staff.id is 'The app''s own id, unique in its restaurant only.';
 comment on column pos.staff.data is 'The user as the app wrote it, without id and password: name, username, email, roleId, isActive.';
 comment on column pos.staff.password is 'As the app compares it in the browser; sealed by the relay where RELAY_SECRET is set.';
+comment on column pos.staff.announced is 'One of the app''s default users whom a browser announced, and nobody has changed.';
 comment on column pos.staff.version is 'Counts the changes of this row; goes on above its tombstone.';
 comment on column pos.staff.created_by is 'Client id that made the row, or database.';
 comment on column pos.staff.updated_by is 'Client id that changed the row last, or database.';
@@ -396,7 +398,7 @@ create index if not exists app_terminals_seen_at on pos.app_terminals (seen_at);
 comment on table pos.app_terminals is 'Terminals of the web app that were here in the last 7 days: who was away during a clear is sent it first.';
 comment on column pos.app_terminals.restaurant_id is 'The restaurant.';
 comment on column pos.app_terminals.client_id is 'The terminal.';
-comment on column pos.app_terminals.revision is 'A revision that it has certainly received; it may know of later ones.';
+comment on column pos.app_terminals.revision is 'A revision that it has certainly received; it may know of later ones. -1: it holds an order under an id that was given to another.';
 comment on column pos.app_terminals.seen_at is 'When it was here last.';
 
 do $$

@@ -12,23 +12,33 @@ declare
   v_missing text;
   v_version bigint;
 begin
+  if p_action = 'delete_category_apart' then
+    v_id := p_body ->> 'name';
+    if not exists (select from pos.categories as c where c.restaurant_id = p_restaurant_id and c.name = v_id) then
+      perform pos.delete_unknown(p_restaurant_id, 'UPDATE_MENU', 'delete_category', 'categories', v_id);
+    end if;
+    return pos.mutate_category(p_restaurant_id, 'delete_category', v_id, p_if_version);
+  end if;
   if p_action in ('add_category', 'delete_category') then
     return pos.mutate_category(p_restaurant_id, p_action, p_body ->> 'name', p_if_version);
   end if;
-  if coalesce(p_action, '') not in ('add_item', 'add_item_apart', 'update_item', 'delete_item') then
+  if coalesce(p_action, '') not in ('add_item', 'add_item_apart', 'update_item', 'delete_item', 'delete_item_apart') then
     return pos.unknown_action('UPDATE_MENU', p_action);
   end if;
   select m.* into v_current from pos.menu_items as m where m.restaurant_id = p_restaurant_id and m.id = v_id for update;
   v_exists := found;
-  if p_action = 'add_item_apart' then
-    v_action := 'add_item';
-    if v_exists and v_current.created_by <> p_client_id then
+  if p_action like '%_apart' then
+    v_action := regexp_replace(p_action, '_apart$', '');
+    if v_action = 'add_item' and v_exists and v_current.created_by <> p_client_id then
       v_id := pos.id_apart(p_restaurant_id, 'menu_items', v_id);
       v_exists := false;
       v_current := null;
     end if;
   end if;
-  if p_action = 'delete_item' and not v_exists then
+  if v_action = 'delete_item' and not v_exists then
+    if p_action = 'delete_item_apart' then
+      perform pos.delete_unknown(p_restaurant_id, 'UPDATE_MENU', v_action, 'menu_items', v_id);
+    end if;
     return pos.done(p_restaurant_id, null);
   end if;
   if not v_exists and v_action <> 'add_item' and pos.is_deleted(p_restaurant_id, 'menu_items', v_id) then
@@ -37,7 +47,7 @@ begin
   if p_if_version <> coalesce(v_current.version, 0) then
     return pos.conflict(format('dish %s has version %s', v_id, coalesce(v_current.version, 0)), 'ifVersion', pos.row_of(v_current));
   end if;
-  if p_action = 'delete_item' then
+  if v_action = 'delete_item' then
     delete from pos.menu_items as m where m.restaurant_id = p_restaurant_id and m.id = v_id;
     return pos.done(p_restaurant_id, v_current.version + 1);
   end if;

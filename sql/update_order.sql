@@ -41,6 +41,7 @@ begin
 
   if v_id <> p_body ->> 'id' then
     v_renamed := jsonb_build_object('orderId', v_id);
+    perform pos.expect_renamed(p_restaurant_id, p_client_id);
   end if;
   select o.* into v_current from pos.order_history as o where o.restaurant_id = p_restaurant_id and o.id = v_id for update;
   v_exists := found;

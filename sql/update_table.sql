@@ -113,20 +113,23 @@ declare
   v_free bigint;
   v_stale boolean;
 begin
-  if coalesce(p_action, '') not in ('add', 'add_apart', 'update', 'update_apart', 'delete', 'add_items', 'update_item', 'void_item') then
+  if coalesce(p_action, '') not in ('add', 'add_apart', 'update', 'update_apart', 'delete', 'delete_apart', 'add_items', 'update_item', 'void_item') then
     return pos.unknown_action('UPDATE_TABLE', p_action);
   end if;
   select t.* into v_current from pos.tables as t where t.restaurant_id = p_restaurant_id and t.id = v_id for update;
   v_exists := found;
   if p_action like '%_apart' then
-    v_action := split_part(p_action, '_', 1);
+    v_action := regexp_replace(p_action, '_apart$', '');
     if v_action = 'add' and v_exists and v_current.created_by <> p_client_id then
       v_id := pos.id_apart(p_restaurant_id, 'tables', v_id);
       v_exists := false;
       v_current := null;
     end if;
   end if;
-  if p_action = 'delete' and not v_exists then
+  if v_action = 'delete' and not v_exists then
+    if p_action = 'delete_apart' then
+      perform pos.delete_unknown(p_restaurant_id, 'UPDATE_TABLE', v_action, 'tables', v_id);
+    end if;
     return pos.done(p_restaurant_id, null);
   end if;
   if not v_exists and v_action <> 'add' and pos.is_deleted(p_restaurant_id, 'tables', v_id) then
@@ -135,7 +138,7 @@ begin
   if p_if_version <> coalesce(v_current.version, 0) then
     return pos.conflict(format('table %s has version %s', v_id, coalesce(v_current.version, 0)), 'ifVersion', pos.row_of(v_current));
   end if;
-  if p_action = 'delete' then
+  if v_action = 'delete' then
     delete from pos.tables as t where t.restaurant_id = p_restaurant_id and t.id = v_id;
     return pos.done(p_restaurant_id, v_current.version + 1);
   end if;
@@ -191,7 +194,7 @@ begin
   return pos.store_table(v_new, v_exists);
 end
 $$;
-comment on function pos.mutate_table(bigint, text, text, text, jsonb, bigint) is 'UPDATE_TABLE. add_apart and update_apart are the web app''s, whose terminals choose ids without knowing of each other: a table id that another one made is another table''s, an order id that is open elsewhere another order''s.';
+comment on function pos.mutate_table(bigint, text, text, text, jsonb, bigint) is 'UPDATE_TABLE. add_apart, update_apart and delete_apart are the web app''s, whose terminals choose ids without knowing of each other: a table id that another one made is another table''s, an order id that is open elsewhere another order''s.';
 
 create or replace function pos.merged_lines(p_lines jsonb, p_action text, p_items jsonb) returns jsonb
 language sql immutable set search_path = '' as $$

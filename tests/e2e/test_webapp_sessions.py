@@ -16,7 +16,7 @@ from relay import schema
 from tests.flow import truncate_log
 from tests.relays import LocalRelay, clean_relay, local_relay
 from tests.terminals import Row, Terminal, agree
-from tests.waiting import until
+from tests.waiting import slow_down, until
 
 SECRET = "a secret of some length"
 TABLE = {"id": "table_1700000000001", "number": 9, "seats": 4, "status": "available"}
@@ -213,7 +213,7 @@ async def test_what_a_terminal_saw_is_noted_so_that_no_clear_comes_twice(
     shop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.webapp.NOTE_SECONDS", 0.1)
-    async with local_relay(shop) as relay:
+    async with local_relay(shop, heartbeat_seconds=0.2) as relay:
         async with app(relay, 1) as one:
             sql(shop, "select pos.mutate(1::bigint, 'x', null, 'UPDATE_ORDER', 'clear', '{}', null)")
             await until(lambda: one.of("UPDATE_ORDER"))
@@ -233,7 +233,55 @@ async def test_what_the_app_leaves_out_loses_no_sale(shop: str) -> None:
         assert one.of("ERROR") == []
 
 
+async def test_a_clear_is_sent_although_a_list_has_what_is_left_already(shop: str) -> None:
+    """The list is read after the clear was committed, and the room takes the clear after the list was sent."""
+    async with local_relay(shop) as relay, app(relay, 1) as one, app(relay, 2) as two:
+        for number in range(25):
+            await one.do("UPDATE_ORDER", "add", ORDER | {"id": f"o{number}"})
+            await until(lambda: two.of("UPDATE_ORDER"))
+            await slow_down(0.01 * number)
+            two.heard.clear()
+            sql(shop, "select pos.mutate(1::bigint, 'x', null, 'UPDATE_ORDER', 'clear', '{}', null)")
+            await until(lambda: [m for m in two.of("UPDATE_ORDER") if m["data"]["action"] == "clear"])
+
+
+async def test_a_clear_that_crossed_a_sale_leaves_none_at_the_terminal_that_cleared(shop: str) -> None:
+    async with local_relay(shop) as relay, app(relay, 1) as one, app(relay, 2) as two:
+        await one.do("UPDATE_ORDER", "add", ORDER)
+        await until(lambda: two.of("UPDATE_ORDER"))
+        two.heard.clear()
+        await two.do("UPDATE_ORDER", "clear", {})
+        await until(lambda: two.of("SYNC_RESPONSE"))
+        assert [(m["type"], m["clientId"]) for m in two.heard] == [
+            ("UPDATE_ORDER", "server"),
+            ("SYNC_RESPONSE", "server"),
+        ]
+
+
+async def test_a_sale_is_renamed_also_where_its_socket_is_gone(shop: str) -> None:
+    async with local_relay(shop) as relay:
+        async with app(relay, 2) as two:
+            await two.do("UPDATE_ORDER", "add", ORDER)
+            await until(lambda: sql(shop, "select 1 from pos.order_history"))
+        async with app(relay, 1) as one:
+            await one.do("UPDATE_ORDER", "add", ORDER | {"createdAt": "2026-01-02T02:00:00Z"})
+            await one.socket.close()
+        await until(lambda: len(sql(shop, "select 1 from pos.order_history")) == 2)
+        async with app(relay, 1) as one:
+            assert [message["type"] for message in one.heard][:2] == ["UPDATE_ORDER", "SYNC_RESPONSE"]
+
+
 # Users
+
+
+async def test_a_state_that_is_asked_for_after_a_change_of_users_has_it(shop: str) -> None:
+    async with local_relay(shop) as relay, app(relay, 1) as one:
+        for number in range(5):
+            one.heard.clear()
+            await one.do("UPDATE_USERS", "add", USER | {"id": f"170000000000{number}", "username": f"u{number}"})
+            await one.say("SYNC_REQUEST")
+            first = (await until(lambda: one.of("SYNC_RESPONSE")))[0]["data"]
+            assert "tables" not in first["data"] or len(first["users"]) == 4 + number
 
 
 async def test_a_changed_user_goes_to_the_others_and_the_list_to_all(shop: str) -> None:
@@ -385,12 +433,25 @@ async def test_a_restaurant_that_is_not_complete_gets_no_list_and_no_add(databas
         await one.do("UPDATE_USERS", "add", USER)
         await one.do("UPDATE_TABLE", "delete", {"id": "3"})
         await until(lambda: [m["data"]["action"] for m in two.of("UPDATE_TABLE")][-1:] == ["delete"])
-        assert [m["data"]["action"] for m in two.heard if m["type"] != "SYNC_RESPONSE"] == [
-            "update",
-            "update_item",
-            "update",
-            "delete",
-        ]
+        found = [m["data"]["action"] for m in two.heard if m["type"] in ("UPDATE_TABLE", "UPDATE_MENU")]
+        assert found == ["update", "update_item", "update", "delete"]
+        await one.do("UPDATE_TABLE", "delete", {"id": "5"})
+        await one.do("UPDATE_MENU", "delete_item", {"id": "6"})
+        await one.do("UPDATE_MENU", "delete_category", {"name": "Pasta"})
+        await one.do("UPDATE_USERS", "delete", {"id": "3"})
+        await one.say("UPDATE_SETTINGS", {"theme": "dark"})
+        await until(lambda: len(two.of("UPDATE_MENU")) == 3, what="what the database never knew is deleted in browsers")
+        assert two.of("UPDATE_TABLE")[-1]["data"]["data"]["id"] == "5"
+        await schema.seed(database)
+        assert not sql(database, "select 1 from pos.tables where id = '5' union select 1 from pos.staff where id = '3'")
+        assert two.of("UPDATE_SETTINGS") == [], "they would replace all of the browser's"
+
+
+async def test_a_restaurant_that_is_not_complete_answers_without_lists(database: str) -> None:
+    async with local_relay(database) as relay, app(relay, 1) as one, app(relay, 2) as two:
+        await one.do("UPDATE_USERS", "add", USER)
+        await until(lambda: two.of("UPDATE_USERS"))
+        assert two.of("UPDATE_USERS")[0]["data"]["action"] == "update"
         await two.say("SYNC_REQUEST")
         await until(lambda: len(two.of("SYNC_RESPONSE")) > 1)
         assert not [message for message in one.heard + two.heard if "users" in message["data"]]
@@ -410,9 +471,9 @@ async def test_settings_that_are_not_all_there_are_never_sent(shop: str) -> None
         assert "settings" not in one.lists[0]
         assert len(one.lists[0]["tables"]) == 8
         await two.say("UPDATE_SETTINGS", {"theme": "dark"})
-        await until(lambda: one.of("UPDATE_SETTINGS"))
         await two.do("UPDATE_TABLE", "update", {"id": "1", "seats": 9})
-        await one.gets("tables")
+        await until(lambda: one.of("UPDATE_TABLE"))
+        assert one.of("UPDATE_SETTINGS") == []
         assert not [lists for lists in one.lists + two.lists if "settings" in lists]
 
 

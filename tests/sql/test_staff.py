@@ -131,6 +131,14 @@ def test_the_id_of_a_user_cannot_be_changed_and_staff_not_truncated(shop: Shop) 
         assert caught.value.sqlstate == "RL403"
 
 
+def test_seeding_brings_nobody_back(shop: Shop) -> None:
+    """A restaurant that is not complete: what its terminals have deleted was deleted by people."""
+    users(shop, "delete", {"id": "3"})
+    assert shop.one("select count(*) from pos.tombstones where restaurant_id = %s", shop.restaurant_id) == 1
+    users(shop, "add", ADMIN | {"id": "3", "username": "waiter"})
+    assert staff(shop) == {}
+
+
 # Ids that two terminals made in the same millisecond
 
 
