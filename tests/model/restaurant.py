@@ -1,0 +1,285 @@
+"""A restaurant by PROTOCOL.md, in plain Python: the second opinion on what a relay and its database do."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple, Self
+
+Row = dict[str, Any]
+Reply = tuple[str, Row]  # "ACK" or "ERROR", and its data without the words for people
+
+KINDS = {
+    "tables": ("UPDATE_TABLE", "add", "update", "delete"),
+    "menu": ("UPDATE_MENU", "add_item", "update_item", "delete_item"),
+    "categories": ("UPDATE_MENU", "add_category", "add_category", "delete_category"),
+    "orders": ("UPDATE_ORDER", "add", "update", ""),
+}
+NEVER_STORED = {"version", "revision", "action"}
+WHOLE = {"number", "seats", "tableNumber"}
+ARRAYS = {"orderItems", "items"}
+
+
+def exact(value: object) -> str:
+    """Text that is equal for equal values, digit for digit: 5 is not 5.0, and 1e2 is 100."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{json.dumps(k)}:{exact(value[k])}" for k in sorted(value)) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(exact, value)) + "]"
+    return f"{value:f}" if isinstance(value, Decimal) else json.dumps(value)
+
+
+class Refused(Exception):
+    """What an ERROR says."""
+
+    def __init__(self, code: str, field: str, **details: object) -> None:
+        self.data: Row = {"code": code, "field": field, **details}
+
+
+@dataclass(frozen=True)
+class Held:
+    """A row that is there."""
+
+    row: Row  # without its version
+    version: int
+    revision: int  # of its last change
+    maker: str  # the clientId that made it
+
+    @property
+    def shown(self) -> Row:
+        return {**self.row, "version": self.version}
+
+
+class Change(NamedTuple):
+    """A row of the log; `data` is the row as terminals see it."""
+
+    type: str
+    action: str
+    data: Row
+    client: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A mutation. `fault` is what a body that nobody could accept is answered with."""
+
+    client: str
+    type: str
+    action: str | None
+    body: Row
+    id: str | None = None
+    if_version: int | None = None
+    fault: tuple[str, str] | None = None
+
+    @property
+    def meaning(self) -> str:
+        """Equal for what is the same message, whatever the order of its keys."""
+        return exact([self.type, self.action, stored(self.body), self.if_version])
+
+
+def stored(body: Row) -> Row:
+    return {key: value for key, value in body.items() if key not in NEVER_STORED}
+
+
+def written(body: Row) -> Row:
+    """A body's fields as a row holds them."""
+    row = stored(body)
+    for key in row.keys() & WHOLE:
+        row[key] = None if row[key] is None else int(row[key])
+    for key in row.keys() & ARRAYS:
+        if isinstance(row[key], str):
+            row[key] = json.loads(row[key], parse_float=Decimal)
+    return row
+
+
+class Restaurant:
+    """What is there and what happened. `fork` is for trying out what may have happened."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, Held]] = {kind: {} for kind in KINDS}
+        self.graves: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}  # the versions of what was deleted
+        self.settings: Row = {}
+        self.settings_version = 0
+        self.cleared = 0
+        self.log: list[Change] = []
+        self.floor = 1  # the oldest revision that is kept
+        self.ledger: dict[tuple[str, str], tuple[str, Reply]] = {}
+        self.messages: list[tuple[str, str | None, str]] = []  # from, to, what
+        # Order ids: those that were ever given or seen, on which tables, and instead of which others.
+        self.known: set[str] = set()
+        self.carried: dict[str, dict[str, str]] = {}  # order id, table id: who put it there first
+        self.replaced: dict[tuple[str, str, str], str] = {}  # table id, wanted, client: given
+        self.resold: dict[str, list[Resold]] = {}  # wanted: sales that were stored under another id
+        self.counters: dict[str, int] = {}
+
+    def fork(self) -> Self:
+        other = object.__new__(type(self))
+        other.__dict__.update((name, _copied(value)) for name, value in self.__dict__.items())
+        return other
+
+    @property
+    def head(self) -> int:
+        return len(self.log)
+
+    @property
+    def state(self) -> Row:
+        """What terminals show, in the form of tests.terminals.Terminal.state."""
+        return {
+            "tables": {id: held.shown for id, held in self.rows["tables"].items()},
+            "menu": {id: held.shown for id, held in self.rows["menu"].items()},
+            "categories": sorted(self.rows["categories"]),
+            "settings": self.settings,
+            "orders": {id: held.shown for id, held in self.rows["orders"].items() if held.revision > self.cleared},
+        }
+
+    # Mutations
+
+    def apply(self, asked: Asked) -> Reply:
+        """Do what was asked, and return the answer."""
+        from tests.model import orders, tables
+
+        remembered = (asked.client, asked.id or "")
+        try:
+            if asked.fault:
+                raise Refused(*asked.fault)
+            if asked.id is not None and remembered in self.ledger:
+                meaning, reply = self.ledger[remembered]
+                if meaning != asked.meaning:
+                    raise Refused("VALIDATION", "id")
+                return reply
+            match asked.type:
+                case "UPDATE_TABLE":
+                    data = tables.update(self, asked)
+                case "UPDATE_ORDER":
+                    data = orders.update(self, asked)
+                case "UPDATE_MENU":
+                    data = self._update_menu(asked)
+                case "UPDATE_SETTINGS":
+                    data = self._update_settings(asked)
+                case "NEXT_ORDER_ID":
+                    data = {"revision": self.head, "orderId": self._next_order_id()}
+                case _:
+                    self.messages.append((asked.client, asked.body.get("to"), exact(asked.body)))
+                    data = {"revision": self.head}
+        except Refused as refused:
+            return "ERROR", refused.data
+        if asked.id is not None:
+            self.ledger[remembered] = asked.meaning, ("ACK", data)
+        return "ACK", data
+
+    def _update_menu(self, asked: Asked) -> Row:
+        if asked.action in ("add_category", "delete_category"):
+            kind, key, required = "categories", asked.body["name"], ()
+        else:
+            kind, key, required = "menu", asked.body["id"], ("name", "price", "category", "description")
+        held = self.rows[kind].get(key)
+        if str(asked.action).startswith("delete"):
+            return self.delete(kind, key, asked)
+        if held is None and key in self.graves[kind] and asked.action == "update_item":
+            raise Refused("GONE", "id")
+        self.check_version(asked, held)
+        if kind == "categories":
+            return self.put(kind, key, {"name": key}, asked.client)
+        return self.put(kind, key, whole(asked.body, held, required), asked.client)
+
+    def _update_settings(self, asked: Asked) -> Row:
+        if asked.if_version not in (None, self.settings_version):
+            raise Refused("CONFLICT", "ifVersion", current=self.settings)
+        merged = {**self.settings, **stored(asked.body)}
+        self.set_settings(merged, asked.client)
+        return {"revision": self.head, "version": self.settings_version}
+
+    def set_settings(self, settings: Row, client: str) -> None:
+        if exact(settings) != exact(self.settings):
+            self.settings = settings
+            self.settings_version += 1
+            self.log.append(Change("UPDATE_SETTINGS", "update", settings, client))
+
+    def check_version(self, asked: Asked, held: Held | None) -> None:
+        if asked.if_version is not None and asked.if_version != (held.version if held else 0):
+            raise Refused("CONFLICT", "ifVersion", current=held.shown if held else None)
+
+    # Rows
+
+    def put(self, kind: str, key: str, row: Row, client: str) -> Row:
+        """Make a row be so, and return the data of its ACK; the same again is no change."""
+        held = self.rows[kind].get(key)
+        if held is not None and exact(held.row) == exact(row):
+            return {"revision": self.head, "version": held.version}
+        version = (held.version if held else self.graves[kind].pop(key, 0)) + 1
+        type_, add, update, _ = KINDS[kind]
+        data = row if kind == "categories" else {**row, "version": version}
+        self.log.append(Change(type_, update if held else add, data, client))
+        self.rows[kind][key] = Held(row, version, self.head, held.maker if held else client)
+        if kind == "orders":
+            self.known.add(key)
+        elif order_id := row.get("orderId"):
+            self.known.add(order_id)
+            self.carried.setdefault(order_id, {}).setdefault(key, client)
+        return {"revision": self.head, "version": version}
+
+    def delete(self, kind: str, key: str, asked: Asked) -> Row:
+        held = self.rows[kind].get(key)
+        if held is None:
+            return {"revision": self.head}
+        self.check_version(asked, held)
+        return self.bury(kind, key, asked.client)
+
+    def bury(self, kind: str, key: str, client: str) -> Row:
+        version = self.rows[kind].pop(key).version + 1
+        self.graves[kind][key] = version
+        data = {"name": key} if kind == "categories" else {"id": key, "version": version}
+        self.log.append(Change(KINDS[kind][0], KINDS[kind][3], data, client))
+        return {"revision": self.head, "version": version}
+
+    # Order ids
+
+    def next_free(self, wanted: str) -> str:
+        """The next order id of the same form that nobody has, had, or was told of."""
+        stem, digits = re.fullmatch(r"(.*?)(\d*)", wanted).groups()  # type: ignore[union-attr]
+        if not digits:
+            stem, digits = f"{stem}-", "1"
+        given = (f"{stem}{n:0{len(digits)}}" for n in itertools.count(int(digits) + 1))
+        return self._take(given)
+
+    def _next_order_id(self) -> str:
+        prefix = datetime.now(UTC).strftime("POS-%m%d%Y-")
+        given = self._take(f"{prefix}{n:03}" for n in itertools.count(self.counters.get(prefix, 0) + 1))
+        self.counters[prefix] = int(given.removeprefix(prefix))
+        return given
+
+    def _take(self, candidates: Iterable[str]) -> str:
+        given = next(id for id in candidates if id not in self.known)
+        self.known.add(given)
+        return given
+
+
+class Resold(NamedTuple):
+    """A sale that wanted the id of another one."""
+
+    given: str
+    client: str
+
+
+def whole(body: Row, held: Held | None, required: Iterable[str], kept: Iterable[str] = ()) -> Row:
+    """The row that a body makes: what is required, or `kept`, stays where it is not given, the rest goes."""
+    row = written(body)
+    for field in (*required, *kept):
+        if field not in row and held is not None and field in held.row:
+            row[field] = held.row[field]
+    for field in required:
+        if field not in row:
+            raise Refused("VALIDATION", field)
+    return row
+
+
+def _copied(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _copied(one) for key, one in value.items()}
+    copy: Callable[[Any], object] | None = {list: list, set: set}.get(type(value))
+    return copy(value) if copy else value
