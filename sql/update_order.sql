@@ -31,6 +31,10 @@ begin
       return pos.refused('ORDER_ID_TAKEN', format('order id %s belongs to another sale', v_id), 'id',
                          jsonb_build_object('suggestedId', pos.order_id_instead_of(p_restaurant_id, v_id)));
     end if;
+    -- Refused before an id is given: a refusal is no exception, and nothing would take the id back.
+    if p_if_version <> 0 then
+      return pos.conflict('the order is not there yet', 'ifVersion', null);
+    end if;
     if v_missing is not null then
       return pos.refused('VALIDATION', format('%s is required to make an order', v_missing), v_missing);
     end if;
