@@ -146,8 +146,14 @@ def _set(shop: Restaurant, _: Order, theme: str) -> None:
     shop.set_settings({**shop.settings, "theme": theme}, DBA)
 
 
-def _refused(*_: object) -> None:
-    raise Impossible
+def _drop_orders(shop: Restaurant, _: Order) -> None:
+    if shop.rows["orders"]:
+        raise Impossible
+
+
+def _rename(shop: Restaurant, _: Order) -> None:
+    if shop.rows["tables"]:
+        raise Impossible
 
 
 HERE = "restaurant_id = %s"
@@ -191,6 +197,6 @@ STATEMENTS: dict[str, tuple[LiteralString, Do]] = {
         "update pos.restaurants set settings = settings || jsonb_build_object('theme', %s::text) where " + HERE,
         _set,
     ),
-    "drop orders": ("delete from pos.order_history where " + HERE, _refused),
-    "rename": ("update pos.tables set id = id || 'x' where " + HERE, _refused),
+    "drop orders": ("delete from pos.order_history where " + HERE, _drop_orders),
+    "rename": ("update pos.tables set id = id || 'x' where " + HERE, _rename),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tests.model.restaurant import Asked, Change, Held, Refused, Resold, Restaurant, Row, whole
+from tests.model.restaurant import Asked, Change, Held, Refused, Restaurant, Row, whole
 from tests.model.tables import FINISHED, table_at, table_with
 
 REQUIRED = ("tableNumber", "customerName", "orderDate", "status", "total", "items")
@@ -13,72 +13,66 @@ REQUIRED = ("tableNumber", "customerName", "orderDate", "status", "total", "item
 def update(shop: Restaurant, asked: Asked) -> Row:
     """Do an UPDATE_ORDER and return the data of its ACK."""
     if asked.action == "clear":
+        if asked.if_version is not None:
+            raise Refused("VALIDATION", "ifVersion")
         shop.log.append(Change("UPDATE_ORDER", "clear", {}, asked.client))
         shop.cleared = shop.head
         return {"revision": shop.head}
-    key = _meant(shop, asked)
+    key, taken = _meant(shop, asked)
     held = shop.rows["orders"].get(key)
-    if asked.action == "void":
-        return _void(shop, asked, key, held)
+    if taken and asked.action == "add":
+        if asked.id is not None:
+            raise Refused("ORDER_ID_TAKEN", "id", suggestedId=shop.next_free(key))
+        held = None  # it is not this sale's
     shop.check_version(asked, held)
-    taken = _belongs_to_another(shop, asked, key, held)
-    if taken and asked.action == "update":
-        raise Refused("CONFLICT", "id", current=held.shown if held else None)
-    if taken and asked.id is not None:
-        raise Refused("ORDER_ID_TAKEN", "id", suggestedId=shop.next_free(key))
-    row = whole({**asked.body, "id": key}, None if taken else held, REQUIRED, kept=["createdAt"])
-    if taken:
-        row["id"] = shop.next_free(key)
-        shop.resold.setdefault(asked.body["id"], []).append(Resold(row["id"], asked.client))
-    elif held is not None and held.row["status"] in FINISHED and row["status"] not in FINISHED:
+    if taken and held is not None:
+        raise Refused("CONFLICT", "id", current=held.shown)
+    if asked.action == "void":
+        if held is None:
+            raise Refused("VALIDATION", "id")
+        return shop.put("orders", key, {**held.row, "status": "void"}, asked.client)
+    row = whole({**asked.body, "id": key}, held, REQUIRED, kept=["createdAt"])
+    if held is not None and held.row["status"] in FINISHED and row["status"] not in FINISHED:
         raise Refused("CONFLICT", "status", current=held.shown)
+    if taken and asked.action == "add":
+        row["id"] = shop.replace(key, asked.client, table_at(shop, row["tableNumber"]))
     return shop.put("orders", row["id"], row, asked.client)
 
 
-def _void(shop: Restaurant, asked: Asked, key: str, held: Held | None) -> Row:
-    shop.check_version(asked, held)
-    if held is None:
-        raise Refused("VALIDATION", "id")
-    if _belongs_to_another(shop, asked, key, held):
-        raise Refused("CONFLICT", "id", current=held.shown)
-    return shop.put("orders", key, {**held.row, "status": "void"}, asked.client)
-
-
-def _meant(shop: Restaurant, asked: Asked) -> str:
-    """The id that the sale has here, which is another one if it was replaced."""
+def _meant(shop: Restaurant, asked: Asked) -> tuple[str, bool]:
+    """The id that a sale has here, and whether that is another sale's."""
     wanted: str = asked.body["id"]
-    table = table_at(shop, asked.body.get("tableNumber"))
-    if table is not None and shop.rows["tables"][table].row.get("orderId") != wanted:
-        given = shop.replaced.get((table, wanted, asked.client))
-        if given is not None:
-            return given
-    for resold in reversed(shop.resold.get(wanted, [])):
-        sale = shop.rows["orders"][resold.given]
-        told = moment(asked.body)
-        if told is not None and moment(sale.row) == told:
-            return resold.given
-        if told is None and resold.client == asked.client and asked.id is None:
-            return resold.given
-    return wanted
-
-
-def _belongs_to_another(shop: Restaurant, asked: Asked, key: str, held: Held | None) -> bool:
-    """Whether the id is another sale's, or that of an order that is open on another table."""
+    if asked.action != "add" and asked.id is not None and not asked.body.keys() & {"tableNumber", "createdAt"}:
+        return wanted, False  # who gives its messages ids was told what its orders are called
+    held = shop.rows["orders"].get(wanted)
     if held is not None:
-        return not same_sale(held, asked)
-    if asked.action != "add" or (table := table_with(shop, key)) is None:
-        return False
-    elsewhere = shop.rows["tables"][table].row["number"] != asked.body.get("tableNumber")
-    return elsewhere and next(iter(shop.carried[key].values())) != asked.client
+        same = same_sale(held, asked)
+    else:
+        # An id that another terminal has open on another table is taken too.
+        table = table_with(shop, wanted)
+        elsewhere = table is not None and shop.rows["tables"][table].row["number"] != asked.body.get("tableNumber")
+        same = None if not elsewhere or shop.claimed(wanted, asked.client) else False
+    if same and held is not None:
+        return wanted, False
+    for one in shop.replacements(wanted):
+        sold = shop.rows["orders"].get(one.given)
+        if sold is not None and same_sale(sold, asked):
+            return one.given, False
+    table = table_at(shop, asked.body.get("tableNumber"))
+    for one in shop.replacements(wanted):
+        if (one.table, one.client) == (table, asked.client) and one.given not in shop.rows["orders"]:
+            return one.given, False
+    return wanted, same is False
 
 
-def same_sale(held: Held, asked: Asked) -> bool:
+def same_sale(held: Held, asked: Asked) -> bool | None:
+    """Whether an order is the sale that a body means; None where nothing tells."""
     theirs, told = moment(held.row), moment(asked.body)
     if theirs is not None and told is not None:
         return theirs == told
-    if "tableNumber" not in asked.body:
+    if held.maker == asked.client:
         return True
-    return held.maker == asked.client or held.row["tableNumber"] == asked.body["tableNumber"]
+    return held.row["tableNumber"] == asked.body["tableNumber"] if "tableNumber" in asked.body else None
 
 
 def moment(row: Row) -> datetime | None:

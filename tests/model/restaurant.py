@@ -79,7 +79,8 @@ class Asked:
     @property
     def meaning(self) -> str:
         """Equal for what is the same message, whatever the order of its keys."""
-        return exact([self.type, self.action, stored(self.body), self.if_version])
+        body = {} if self.action == "clear" or self.type == "NEXT_ORDER_ID" else stored(self.body)
+        return exact([self.type, self.action, body, self.if_version])
 
 
 def stored(body: Row) -> Row:
@@ -108,13 +109,13 @@ class Restaurant:
         self.cleared = 0
         self.log: list[Change] = []
         self.floor = 1  # the oldest revision that is kept
+        self.old = 0  # up to this one they may go
         self.ledger: dict[tuple[str, str], tuple[str, Reply]] = {}
         self.messages: list[tuple[str, str | None, str]] = []  # from, to, what
         # Order ids: those that were ever given or seen, on which tables, and instead of which others.
         self.known: set[str] = set()
         self.carried: dict[str, dict[str, str]] = {}  # order id, table id: who put it there first
-        self.replaced: dict[tuple[str, str, str], str] = {}  # table id, wanted, client: given
-        self.resold: dict[str, list[Resold]] = {}  # wanted: sales that were stored under another id
+        self.replaced: list[Replaced] = []
         self.counters: dict[str, int] = {}
 
     def fork(self) -> Self:
@@ -242,28 +243,41 @@ class Restaurant:
     def next_free(self, wanted: str) -> str:
         """The next order id of the same form that nobody has, had, or was told of."""
         stem, digits = re.fullmatch(r"(.*?)(\d*)", wanted).groups()  # type: ignore[union-attr]
-        if not digits:
-            stem, digits = f"{stem}-", "1"
-        given = (f"{stem}{n:0{len(digits)}}" for n in itertools.count(int(digits) + 1))
-        return self._take(given)
+        return self._count(stem, int(digits), len(digits)) if digits else self._count(f"{stem}-", 1, 1)
+
+    def replace(self, wanted: str, client: str, table: str | None) -> str:
+        """Give a terminal another id than the one it wants, and remember it."""
+        given = self.next_free(wanted)
+        self.replaced.append(Replaced(wanted, given, client, table))
+        return given
+
+    def replacements(self, wanted: str) -> list[Replaced]:
+        """What was given instead of an id, the newest first."""
+        return [one for one in reversed(self.replaced) if one.wanted == wanted]
+
+    def claimed(self, order_id: str, client: str) -> bool:
+        """Whether a terminal was the first to put an order on a table."""
+        return client in self.carried.get(order_id, {}).values()
 
     def _next_order_id(self) -> str:
-        prefix = datetime.now(UTC).strftime("POS-%m%d%Y-")
-        given = self._take(f"{prefix}{n:03}" for n in itertools.count(self.counters.get(prefix, 0) + 1))
-        self.counters[prefix] = int(given.removeprefix(prefix))
-        return given
+        return self._count(datetime.now(UTC).strftime("POS-%m%d%Y-"), 0, 3)
 
-    def _take(self, candidates: Iterable[str]) -> str:
-        given = next(id for id in candidates if id not in self.known)
-        self.known.add(given)
-        return given
+    def _count(self, stem: str, after: int, width: int) -> str:
+        """An id above every one of this stem that was given before."""
+        start = max(self.counters.get(stem, 0), after) + 1
+        number = next(n for n in itertools.count(start) if f"{stem}{n:0{width}}" not in self.known)
+        self.counters[stem] = number
+        self.known.add(f"{stem}{number:0{width}}")
+        return f"{stem}{number:0{width}}"
 
 
-class Resold(NamedTuple):
-    """A sale that wanted the id of another one."""
+class Replaced(NamedTuple):
+    """An order id that was given instead of a wanted one."""
 
+    wanted: str
     given: str
     client: str
+    table: str | None
 
 
 def whole(body: Row, held: Held | None, required: Iterable[str], kept: Iterable[str] = ()) -> Row:

@@ -27,7 +27,7 @@ def update(shop: Restaurant, asked: Asked) -> Row:
     if row["number"] in {one.row["number"] for id, one in shop.rows["tables"].items() if id != key}:
         row["number"] = _another_number(shop, asked, held, row["number"])
     if row.get("orderId"):
-        row["orderId"] = _order_for(shop, asked, held, row.get("orderItems") or [])
+        row["orderId"] = _order_for(shop, asked, held, row)
     return shop.put("tables", key, row, asked.client)
 
 
@@ -35,7 +35,7 @@ def _another_number(shop: Restaurant, asked: Asked, held: Held | None, number: i
     """The next free number, where a new table may have it."""
     tables = {one.row["number"]: one for one in shop.rows["tables"].values()}
     if held is not None or asked.action == "update":
-        raise Refused("CONFLICT", "number", current=held.shown if held else None)
+        raise Refused("CONFLICT", "number", current=(held or tables[number]).shown)
     if asked.id is not None:
         raise Refused("CONFLICT", "number", current=tables[number].shown)
     while number in tables:
@@ -57,27 +57,43 @@ def table_with(shop: Restaurant, order_id: str, but: str | None = None) -> str |
     )
 
 
-def _order_for(shop: Restaurant, asked: Asked, held: Held | None, lines: list[Row]) -> str:
+def _order_for(shop: Restaurant, asked: Asked, held: Held | None, row: Row) -> str:
     """The order id that a table is given for the one that is wanted. Frees the table that the guests have left."""
-    key, wanted = asked.body["id"], asked.body["orderId"]
-    remembered = (key, wanted, asked.client)
+    key, wanted, lines = row["id"], row["orderId"], row.get("orderItems") or []
     given: str = wanted
     if held is None or held.row.get("orderId") != wanted:
-        given = shop.replaced.get(remembered, wanted)
+        given = remembered(shop, key, wanted, asked.client) or _taken_along(shop, key, asked, lines) or wanted
     order = shop.rows["orders"].get(given)
     if order is not None and order.row["status"] in FINISHED:
-        number = held.row["number"] if held else asked.body["number"]
-        if key in shop.carried.get(given, {}) or order.row["tableNumber"] == number:
+        if key in shop.carried.get(given, {}) or order.row["tableNumber"] == row["number"]:
             raise Refused("CONFLICT", "orderId", current=held.shown if held else None)
-        given = shop.replaced[remembered] = shop.next_free(given)
-    elif (other := table_with(shop, given, but=key)) is not None:
+        return shop.replace(wanted, asked.client, key)
+    other = table_with(shop, given, but=key)
+    if other is not None:
         theirs = shop.rows["tables"][other].row.get("orderItems") or []
-        opener = next(iter(shop.carried[given].values()))
-        if theirs == lines and (lines or opener == asked.client):
-            free(shop, other, asked.client)
-        else:
-            given = shop.replaced[remembered] = shop.next_free(given)
+        if theirs != lines or not (lines or shop.claimed(given, asked.client)):
+            return shop.replace(wanted, asked.client, key)
+        free(shop, other, asked.client)
     return given
+
+
+def remembered(shop: Restaurant, table: str, wanted: str, client: str) -> str | None:
+    """The id that a terminal was given before for an order of a table."""
+    mine = (one.given for one in shop.replacements(wanted) if (one.table, one.client) == (table, client))
+    return next(mine, None)
+
+
+def _taken_along(shop: Restaurant, key: str, asked: Asked, lines: list[Row]) -> str | None:
+    """The id that the order of guests who moved here was given at their other table. It is of this table from now on."""
+    for one in shop.replacements(asked.body["orderId"]):
+        there = shop.rows["tables"].get(one.table or "")
+        if one.client == asked.client and one.table != key and there and there.row.get("orderId") == one.given:
+            if lines and there.row.get("orderItems") == lines:
+                shop.replaced = [
+                    each._replace(table=key) if each.given == one.given else each for each in shop.replaced
+                ]
+                return one.given
+    return None
 
 
 def free(shop: Restaurant, key: str, client: str) -> None:
@@ -94,9 +110,8 @@ def _lines(shop: Restaurant, asked: Asked, held: Held | None) -> Row:
     sent = written(asked.body)["items"]
     current = held.row.get("orderId") or None
     wanted = asked.body.get("orderId") or None
-    if wanted is not None and wanted != current:
-        wanted = shop.replaced.get((key, wanted, asked.client), wanted)
-    if wanted is not None and wanted != current and (current is not None or asked.action != "add_items"):
+    # A guard: what is meant for another order must not land on this one's bill.
+    if None not in (wanted, current) and current not in (wanted, remembered(shop, key, str(wanted), asked.client)):
         raise Refused("CONFLICT", "orderId", current=held.shown)
     order = shop.rows["orders"].get(current or "")
     if order is not None and order.row["status"] in FINISHED:
@@ -114,8 +129,6 @@ def _lines(shop: Restaurant, asked: Asked, held: Held | None) -> Row:
                 places[line["id"]] = len(lines)
                 lines.append(dict(line))
     row = dict(held.row)
-    if asked.body.get("orderId") and current is None:
-        row["orderId"] = _order_for(shop, asked, held, lines)
     if lines != (held.row.get("orderItems") or []):
         row["orderItems"] = lines
         total = _total(lines)
@@ -123,6 +136,9 @@ def _lines(shop: Restaurant, asked: Asked, held: Held | None) -> Row:
             row["orderTotal"] = total
         if asked.action == "add_items" and row["status"] == "available":
             row["status"] = "occupied"
+    if asked.action == "add_items" and wanted is not None and current is None:
+        row["orderId"] = wanted
+        row["orderId"] = _order_for(shop, asked, held, row)
     return shop.put("tables", key, row, asked.client)
 
 
