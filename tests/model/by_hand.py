@@ -89,7 +89,7 @@ def _empty(shop: Restaurant, order: Order, least: int) -> None:
     _change(shop, "tables", order, lambda row: row["number"] >= least, lambda _: {**gone, "status": "available"})
 
 
-def _open(shop: Restaurant, order: Order, order_id: str, key: str, _: str) -> None:
+def _open(shop: Restaurant, order: Order, order_id: str, key: str) -> None:
     if table_with(shop, order_id) is None:
         _change(shop, "tables", order, lambda row: row["id"] == key, lambda _: {"orderId": order_id})
 
@@ -171,8 +171,8 @@ STATEMENTS: dict[str, tuple[LiteralString, Do]] = {
         _empty,
     ),
     "open": (
-        "update pos.tables as t set order_id = %s where id = %s and not exists (select from pos.tables as x"
-        " where x.restaurant_id = t.restaurant_id and x.order_id = %s) and " + HERE,
+        "update pos.tables as t set order_id = o.id from (select %s::text as id) as o where t.id = %s and not exists"
+        " (select from pos.tables as x where x.restaurant_id = t.restaurant_id and x.order_id = o.id) and " + HERE,
         _open,
     ),
     "new table": ("insert into pos.tables (id, number, seats, restaurant_id) values (%s, %s, %s, %s)", _new_table),

@@ -16,7 +16,7 @@ from psycopg import Connection
 
 from tests.model.by_hand import Impossible, Statement
 from tests.model.restaurant import Asked, Change, Reply, Restaurant, Row, exact
-from tests.model.steps import Again, Cursor, Event, Prune, Reconnect, Send, Step, Type
+from tests.model.steps import Again, Event, Prune, Reconnect, Send, Step, Type
 from tests.terminals import Terminal
 from tests.waiting import until
 
@@ -45,8 +45,8 @@ class Till:
 class Play:
     """One history in a restaurant of its own."""
 
-    def __init__(self, conninfo: str, sql: Connection[Any], urls: Sequence[str], slug: str) -> None:
-        self.conninfo, self.sql, self.slug = conninfo, sql, slug
+    def __init__(self, sql: Connection[Any], urls: Sequence[str], slug: str) -> None:
+        self.sql, self.slug = sql, slug
         self.urls = [f"{url}?restaurant={slug}" for url in urls]
         [row] = sql.execute(
             "insert into pos.restaurants (slug, name) values (%s, 'R') returning restaurant_id", (slug,)
@@ -78,8 +78,8 @@ class Play:
                         await self.mutations_of(*by)
                     case Type(statements, commit):
                         await self.by_hand(statements, commit)
-                    case Reconnect(terminal, relay, cursor):
-                        await self.reconnect(terminal, relay, cursor)
+                    case Reconnect():
+                        await self.reconnect(event)
                     case Prune(what):
                         await self.prune(what)
         except (AssertionError, TimeoutError) as error:
@@ -152,24 +152,24 @@ class Play:
             raise Differs(f"{log} in the log after a rollback")
         await self.agree()
 
-    async def reconnect(self, number: int, relay: int, cursor: Cursor) -> None:
+    async def reconnect(self, event: Reconnect) -> None:
         """Cut a terminal's connection; it comes back to another relay with a cursor."""
-        till = self.tills[number]
-        self.story.append(f"{till.terminal.client_id} reconnects to relay {relay}: {cursor}")
+        till, cursor, back = self.tills[event.terminal], event.cursor, event.back
+        self.story.append(f"{till.terminal.client_id} reconnects to relay {event.relay}, cursor {cursor} {back}")
         await till.terminal.cut()
         till.messages.clear()
         held = till.terminal
-        if cursor.kind == "old" and till.memory:
-            held = till.memory[-min(cursor.back, len(till.memory))]
-        new = Terminal(self.urls[relay % len(self.urls)], held.client_id)
+        if cursor == "old" and till.memory:
+            held = till.memory[-min(back, len(till.memory))]
+        new = Terminal(self.urls[event.relay], held.client_id)
         for name in ("epoch", "revision", "tables", "menu", "categories", "settings", "orders"):
             setattr(new, name, deepcopy(getattr(held, name)))
         due: tuple[set[str], int] = ({"changes"}, new.revision)
-        if cursor.kind == "none":
+        if cursor == "none":
             new.epoch, due = None, ({"first-sync"}, 0)
-        elif cursor.kind == "ahead":
-            new.revision, due = self.model.head + cursor.back, ({"ahead"}, 0)
-        elif cursor.kind == "elsewhere":
+        elif cursor == "ahead":
+            new.revision, due = self.model.head + back, ({"ahead"}, 0)
+        elif cursor == "elsewhere":
             new.epoch, due = "elsewhere", ({"epoch-changed"}, 0)
         elif new.revision + 1 < self.model.floor:
             # What the database has let go of, a relay may still have in its window.

@@ -1,75 +1,100 @@
-"""Whatever happens in a restaurant, relays and database do what PROTOCOL.md says."""
+"""Whatever happens in a restaurant, relays and database do what PROTOCOL.md says.
+
+MODEL_MUTATIONS says how many mutations (`unlimited`: until something fails), MODEL_SEED where to begin. Each restaurant
+has its history from a seed of its own; a failure names it, and MODEL_SEED with it begins there.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 
-from tests.model.playing import Play
-from tests.model.steps import RELAYS, Event, histories
+from tests.model.playing import Differs, Play
+from tests.model.shrinking import shrunk
+from tests.model.steps import RELAYS, Event, history
 from tests.relays import RelayProcess
 
-MUTATIONS = float(os.environ.get("MODEL_MUTATIONS", "300"))
+WANTED = os.environ.get("MODEL_MUTATIONS") or "300"
+MUTATIONS = math.inf if WANTED == "unlimited" else int(WANTED)
 SEED = int(os.environ.get("MODEL_SEED") or random.randrange(1_000_000))
-EVENTS_OF_A_PLAY = 25
-PHASES = [Phase.generate] if os.environ.get("MODEL_SHRINK") == "no" else [Phase.generate, Phase.shrink]
-PLAYS = 10  # of one seed; then comes the next one
+EVENTS = 25  # of one restaurant
+SHRINK_SECONDS = 90.0
+TELL_EVERY = 1000  # mutations
 
 
 @dataclass
 class World:
-    conninfo: str
+    """Relays on one database, a DBA's connection to it, and what was done there."""
+
     relays: list[RelayProcess]
-    sql: psycopg.Connection[tuple[object, ...]]
+    sql: psycopg.Connection[Any]
     runner: asyncio.Runner
-    plays: int = 0
+    restaurants: int = 0
     mutations: int = 0
+
+    def play(self, events: list[Event]) -> None:
+        """Let a history happen in a new restaurant. Raises Differs."""
+        self.restaurants += 1
+        play = Play(self.sql, [relay.url for relay in self.relays], f"r{self.restaurants}")
+        try:
+            self.runner.run(play.play(events))
+        finally:
+            self.mutations += play.mutations
+
+    def fails(self, events: list[Event]) -> bool:
+        try:
+            self.play(events)
+        except Differs:
+            return True
+        return False
 
 
 @pytest.fixture
 def world(database: str) -> Iterator[World]:
-    relays = [RelayProcess(database) for _ in range(RELAYS)]
-    with asyncio.Runner() as runner, psycopg.connect(database, autocommit=True) as sql:
-        try:
-            for relay in relays:
-                runner.run(relay.start())
-            yield World(database, relays, sql, runner)
-        finally:
-            for relay in relays:
-                runner.run(relay.stop())
-                relay.close()
+    with ExitStack() as stack:
+        sql = stack.enter_context(psycopg.connect(database, autocommit=True))
+        runner = stack.enter_context(asyncio.Runner())
+        relays = [RelayProcess(database) for _ in range(RELAYS)]
+        for relay in relays:
+            stack.callback(relay.close)
+            stack.callback(lambda relay=relay: runner.run(relay.stop()))
+            runner.run(relay.start())
+        yield World(relays, sql, runner)
 
 
-@pytest.mark.timeout(0)
+@pytest.mark.timeout(0 if MUTATIONS > 1000 else 60 + SHRINK_SECONDS)
 def test_relays_and_sql_do_what_the_model_says(world: World) -> None:
-    print(f"\nMODEL_SEED={SEED}")
-    number = SEED
+    number, told, began = SEED, 0, time.monotonic()
+    print(f"\nMODEL_SEED={SEED}, {WANTED} mutations")
     while world.mutations < MUTATIONS:
-        play_seed(world, number)
-        number += 1
-    print(f"{world.mutations} mutations in {world.plays} restaurants agree")
-
-
-def play_seed(world: World, number: int) -> None:
-    @seed(number)
-    @settings(
-        max_examples=PLAYS, deadline=None, database=None, print_blob=False, phases=PHASES,
-        suppress_health_check=list(HealthCheck), report_multiple_bugs=False, verbosity=Verbosity.quiet,
-    )  # fmt: skip
-    @given(history=histories(EVENTS_OF_A_PLAY))
-    def plays(history: list[Event]) -> None:
-        world.plays += 1
-        play = Play(world.conninfo, world.sql, [relay.url for relay in world.relays], f"r{world.plays}")
+        events = history(random.Random(number), EVENTS)
         try:
-            world.runner.run(play.play(history))
-        finally:
-            world.mutations += play.mutations
+            world.play(events)
+        except Differs as differs:
+            pytest.fail(explained(world, number, events, differs), pytrace=False)
+        number += 1
+        if world.mutations >= told + TELL_EVERY:
+            told = world.mutations
+            print(f"{told} mutations, {time.monotonic() - began:.0f} s; next MODEL_SEED={number}", flush=True)
+    print(f"{world.mutations} mutations in {world.restaurants} restaurants agree, {time.monotonic() - began:.0f} s")
 
-    plays()
+
+def explained(world: World, number: int, events: list[Event], first: Differs) -> str:
+    """The story of a failure, as short as it can be made."""
+    failed_after = world.mutations
+    short = shrunk(events, world.fails, SHRINK_SECONDS)
+    try:
+        world.play(short)
+    except Differs as differs:
+        return f"MODEL_SEED={number}, after {failed_after} mutations. The shortest history that fails:\n{differs}"
+    return f"MODEL_SEED={number}, after {failed_after} mutations. It does not fail every time:\n{first}"
