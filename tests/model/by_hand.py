@@ -32,6 +32,10 @@ class Statement:
     def sql(self) -> LiteralString:
         return STATEMENTS[self.name][0]
 
+    def told(self, restaurant_id: int) -> str:
+        """The statement for people."""
+        return self.sql % (*(repr(str(one)) for one in self.arguments), restaurant_id)
+
     def apply(self, shop: Restaurant, order: Order) -> None:
         """Do it to the model. Raises Impossible."""
         STATEMENTS[self.name][1](shop, order, *self.arguments)
@@ -130,7 +134,7 @@ def _drop_categories(shop: Restaurant, order: Order) -> None:
 
 def _new_order(shop: Restaurant, _: Order, key: str, number: int | None, status: str, total: Decimal) -> None:
     said = dict.fromkeys(("createdAt", "orderDate"), CREATED)
-    row = {"id": key, "tableNumber": number, "customerName": None, "status": status, "total": total, "items": []}
+    row: Row = {"id": key, "tableNumber": number, "customerName": None, "status": status, "total": total, "items": []}
     _make(shop, "orders", row | said)
 
 

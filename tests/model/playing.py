@@ -1,353 +1,289 @@
-"""Plays a history on real relays and on the model, and compares the two after every step."""
+"""Plays a history on real relays and on the model, and compares the two after every event."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import Connection
 
 from tests.model.by_hand import Impossible, Statement
-from tests.model.restaurant import Asked, Change, Reply, Restaurant, Row, exact
+from tests.model.comparing import (
+    Differs,
+    Heard,
+    answered,
+    changed,
+    compare,
+    file,
+    interleavings,
+    log_after,
+    text_of,
+)
+from tests.model.restaurant import Asked, Change, Restaurant, Row, exact
+from tests.model.rules import apply
 from tests.model.steps import Again, Event, Prune, Reconnect, Send, Step, Type
-from tests.terminals import Terminal
+from tests.terminals import Terminal, follows_the_log
 from tests.waiting import until
 
 NAMES = ("one", "two", "three")
-IGNORED = ("message", "retryable")  # words for people, and what is looked at apart
-OLD = "interval '10 days'"
-
-T = TypeVar("T")
-Sent = tuple[Terminal, list[Asked]]
-Heard = tuple[dict[str, list[Reply]], list[str]]  # by the id that was answered; and what came without one
-
-
-class Differs(AssertionError):
-    """The relay and the model do not agree."""
+HELD = ("epoch", "revision", "tables", "menu", "categories", "settings", "orders")
+KINDS = {"UPDATE_TABLE": "tables", "UPDATE_ORDER": "orders", "UPDATE_MENU": "menu"}
+FOR_PEOPLE = ("message", "retryable")  # in an ERROR; the second is looked at apart
+AGE: dict[str, LiteralString] = {
+    "log": "update pos.sync_log set created_at = now() - interval '10 days' where restaurant_id = %s",
+    "mutations": "update pos.mutations set created_at = now() - interval '10 days' where restaurant_id = %s",
+    "tombstones": "update pos.tombstones set deleted_at = now() - interval '10 days' where restaurant_id = %s",
+}
 
 
 @dataclass
 class Till:
-    """A terminal's connection, its number of messages that were looked at, and states it once held."""
+    """A terminal, what it held after earlier events, and what must have been passed on to it."""
 
     terminal: Terminal
     memory: list[Terminal] = field(default_factory=list)
-    messages: list[str] = field(default_factory=list)  # what it must have been passed on
+    messages: list[str] = field(default_factory=list)
+    checked: int = 0  # so many of the changes it applied were found in the log
 
 
 class Play:
     """One history in a restaurant of its own."""
 
     def __init__(self, sql: Connection[Any], urls: Sequence[str], slug: str) -> None:
-        self.sql, self.slug = sql, slug
-        self.urls = [f"{url}?restaurant={slug}" for url in urls]
         [row] = sql.execute(
             "insert into pos.restaurants (slug, name) values (%s, 'R') returning restaurant_id", (slug,)
         ).fetchall()
-        self.restaurant_id: int = row[0]
-        self.model = Restaurant()
-        self.sent: list[Asked] = []  # with an id
         self.mutations = 0
-        self.story: list[str] = []
-        self.tills: list[Till] = []
+        self._restaurant_id: int = row[0]
+        self._sql, self._slug = sql, slug
+        self._urls = [f"{url}?restaurant={slug}" for url in urls]
+        self._tills = [Till(Terminal(self._urls[n % len(urls)], name)) for n, name in enumerate(NAMES)]
+        self._model = Restaurant()
+        self._sent: list[Asked] = []  # with an id
         self._numbers = itertools.count(1)
-
-    async def open(self) -> None:
-        for number, name in enumerate(NAMES):
-            till = Till(Terminal(self.urls[number % len(self.urls)], name))
-            self.tills.append(till)
-            await till.terminal.connect()
-
-    async def close(self) -> None:
-        await asyncio.gather(*(till.terminal.cut() for till in self.tills))
+        self._story: list[str] = []
 
     async def play(self, history: Iterable[Event]) -> None:
-        """Let it all happen. Raises AssertionError with the story so far where relay and model differ."""
+        """Let it all happen. Raises Differs with the story so far."""
         try:
-            await self.open()
+            for till in self._tills:
+                await till.terminal.connect()
             for event in history:
-                match event:
-                    case Send(by):
-                        await self.mutations_of(*by)
-                    case Type(statements, commit):
-                        await self.by_hand(statements, commit)
-                    case Reconnect():
-                        await self.reconnect(event)
-                    case Prune(what):
-                        await self.prune(what)
+                await self._happen(event)
+            if self._model.floor == 1:
+                follows_the_log(self._sql.info.dsn, *(till.terminal for till in self._tills), slug=self._slug)
         except (AssertionError, TimeoutError) as error:
-            raise Differs("\n".join(["", *self.story, f"{error!r}" if isinstance(error, TimeoutError) else f"{error}"])) from None
+            raise Differs("\n".join([*self._story, str(error) or repr(error)])) from None
         finally:
-            await self.close()
+            await asyncio.gather(*(till.terminal.cut() for till in self._tills))
 
-    # Steps
+    async def _happen(self, event: Event) -> None:
+        passed_on: list[tuple[str, Row]] = []
+        match event:
+            case Send():
+                passed_on = await self._send(event)
+            case Type():
+                self._type(event)
+            case Reconnect():
+                await self._reconnect(event)
+            case Prune():
+                self._prune(event.what)
+        await self._agree(passed_on)
 
-    async def mutations_of(self, *senders: tuple[int, Sequence[Step]]) -> None:
+    # Mutations
+
+    async def _send(self, event: Send) -> list[tuple[str, Row]]:
         """Each sender sends its mutations at once and in order, all senders at the same time."""
-        sent: list[Sent] = []
-        for number, steps in senders:
-            terminal = self.tills[number].terminal
-            asked = [one for step in steps if (one := self._asked(terminal, step)) is not None]
-            sent.append((terminal, asked))
-        self.story += [f"{told(one)}" for _, some in sent for one in some]
-        heard = await asyncio.gather(*(self._tell(terminal, asked) for terminal, asked in sent))
-        log = self._log(self.model.head)
+        senders = [(self._tills[who].terminal, self._mutations(who, steps)) for who, steps in event.by]
+        together = len(senders) > 1
+        self._story += [f"{text_of(one)}{' at once' if together else ''}" for _, sent in senders for one in sent]
+        heard = await asyncio.gather(*(self._tell(terminal, sent) for terminal, sent in senders))
+        log = log_after(self._sql, self._restaurant_id, self._model.head)
         trouble: list[str] = []
-        for order in interleavings([[(number, one) for one in asked] for number, (_, asked) in enumerate(sent)]):
-            after = self.model.fork()
-            due: list[Heard] = [({}, []) for _ in sent]
-            for number, one in order:
-                _file(due[number], one, after.apply(one))
-            trouble = differences(due, heard, after.log[self.model.head :], log)
+        # What was sent at once may have been done in any order: in one of them all must be as the model says.
+        for order in interleavings([[(place, one) for one in sent] for place, (_, sent) in enumerate(senders)]):
+            after = self._model.fork()
+            due: list[Heard] = [({}, []) for _ in senders]
+            for place, one in order:
+                reply = apply(after, one)
+                if one.id is not None or reply[0] == "ERROR" or one.type == "NEXT_ORDER_ID":
+                    file(due[place], one.id, reply)
+            trouble = answered(due, heard) + changed(after.log[self._model.head :], log)
             if not trouble:
                 break
         if trouble:
             raise Differs("\n".join(trouble))
-        self.mutations += sum(len(asked) for _, asked in sent)
-        new_messages = after.messages[len(self.model.messages) :]
-        self.model = after
-        await self.agree(new_messages)
+        self.mutations += sum(len(sent) for _, sent in senders)
+        passed_on = after.messages[len(self._model.messages) :]
+        self._model = after
+        return passed_on
 
-    async def by_hand(self, statements: Sequence[Statement], commit: bool) -> None:
-        """A transaction of a DBA."""
-        refusal = ""
-        self.story += [f"SQL: {one.sql % (*map(repr, one.arguments), self.restaurant_id)}" for one in statements]
-        self.story.append("SQL: commit" if commit else "SQL: rollback")
-        try:
-            with self.sql.transaction():
-                for statement in statements:
-                    self.sql.execute(statement.sql, (*statement.arguments, self.restaurant_id))
-                if not commit:
-                    raise psycopg.Rollback
-        except (psycopg.errors.IntegrityError, psycopg.errors.RaiseException) as error:
-            refusal = str(error)
-        except psycopg.Error as error:
-            if not (error.sqlstate or "").startswith("RL"):
-                raise
-            refusal = str(error)
-        log = self._log(self.model.head)
-        after, done = self.model.fork(), True
-        try:
-            for statement in statements:
-                rest = log[after.head - self.model.head :]
-                places = {_key(change): place for place, change in reversed([*enumerate(rest)])}
-                statement.apply(after, lambda key, places=places: places.get(key, 0))  # type: ignore[misc]
-        except Impossible:
-            done = False
-        if done != (not refusal):
-            raise Differs(f"{[*statements]} {'is possible' if done else 'is impossible'}, and SQL says {refusal!r}")
-        if done and commit:
-            trouble = differences([], [], after.log[self.model.head :], log)
-            if trouble:
-                raise Differs("\n".join([f"by hand {[*statements]}", *trouble]))
-            self.model = after
-        elif log:
-            raise Differs(f"{log} in the log after a rollback")
-        await self.agree()
+    def _mutations(self, who: int, steps: Sequence[Step]) -> list[Asked]:
+        """What a terminal sends: wishes get their ids and versions now."""
+        found = []
+        for step in steps:
+            if not isinstance(step, Again):
+                id = f"m{next(self._numbers)}" if step.named else None
+                version = None if step.version is None else max(0, self._version(step.type, step.body) + step.version)
+                found.append(Asked(NAMES[who], step.type, step.action, step.body, id, version, step.fault))
+                self._sent += found[-1:] if id is not None else []
+            elif self._sent:
+                first = self._sent[-1 - step.back % len(self._sent)]
+                found.append(replace(first, body={**first.body, "other": step.back}) if step.other else first)
+        return found
 
-    async def reconnect(self, event: Reconnect) -> None:
-        """Cut a terminal's connection; it comes back to another relay with a cursor."""
-        till, cursor, back = self.tills[event.terminal], event.cursor, event.back
-        self.story.append(f"{till.terminal.client_id} reconnects to relay {event.relay}, cursor {cursor} {back}")
-        await till.terminal.cut()
-        till.messages.clear()
-        held = till.terminal
-        if cursor == "old" and till.memory:
-            held = till.memory[-min(back, len(till.memory))]
-        new = Terminal(self.urls[event.relay], held.client_id)
-        for name in ("epoch", "revision", "tables", "menu", "categories", "settings", "orders"):
-            setattr(new, name, deepcopy(getattr(held, name)))
-        due: tuple[set[str], int] = ({"changes"}, new.revision)
-        if cursor == "none":
-            new.epoch, due = None, ({"first-sync"}, 0)
-        elif cursor == "ahead":
-            new.revision, due = self.model.head + back, ({"ahead"}, 0)
-        elif cursor == "elsewhere":
-            new.epoch, due = "elsewhere", ({"epoch-changed"}, 0)
-        elif new.revision + 1 < self.model.floor:
-            # What the database has let go of, a relay may still have in its window.
-            due = ({"changes", "too-old"}, new.revision)
-        till.terminal = new
-        await new.connect()
-        [response] = [message["data"] for message in new.received if message["type"] == "SYNC_RESPONSE"]
-        mode = response.get("reason", response["mode"])
-        # A snapshot may be one that was read before: what followed it comes as changes.
-        if mode not in due[0] or response["revision"] > self.model.head or response.get("from", due[1]) != due[1]:
-            raise Differs(f"{cursor} was answered with {mode} from {response.get('from')} to {response['revision']}")
-        await self.agree()
+    def _version(self, type_: str, body: Row) -> int:
+        if type_ == "UPDATE_SETTINGS":
+            return self._model.settings_version
+        kind = KINDS.get(type_, "tables") if "id" in body else "categories"
+        held = self._model.rows[kind].get(body.get("id") or body.get("name", ""))
+        return held.version if held else 0
 
-    async def prune(self, what: str) -> None:
-        """Let upkeep take everything of a kind that is old, after it has grown old."""
-        age: dict[str, LiteralString] = {
-            "log": "update pos.sync_log set created_at = now() - interval '10 days' where restaurant_id = %s",
-            "mutations": "update pos.mutations set created_at = now() - interval '10 days' where restaurant_id = %s",
-            "tombstones": "update pos.tombstones set deleted_at = now() - interval '10 days' where restaurant_id = %s",
-        }
-        self.story.append(f"pruned: {what}")
-        self.sql.execute(age[what], (self.restaurant_id,))
-        self.sql.execute("select pos.prune('7 days', '7 days', 1000000)")
-        if what == "log":
-            self.model.old = self.model.head
-        elif what == "mutations":
-            self.model.ledger.clear()
-        else:
-            self.model.graves = {kind: {} for kind in self.model.graves}
-        # Each prunes all that is old, but the newest change stays.
-        self.model.floor = max(self.model.floor, min(self.model.old + 1, self.model.head))
-        await self.agree()
-
-    # Telling and hearing
-
-    def _asked(self, terminal: Terminal, step: Step) -> Asked | None:
-        if isinstance(step, Again):
-            if not self.sent:
-                return None
-            first = self.sent[-1 - step.back % len(self.sent)]
-            return replace(first, body={**first.body, "other": step.back}) if step.other else first
-        id = f"m{next(self._numbers)}" if step.named else None
-        kind = {"UPDATE_TABLE": "tables", "UPDATE_ORDER": "orders", "UPDATE_MENU": "menu"}.get(step.type, "")
-        if str(step.action).endswith("_category"):
-            kind = "categories"
-        version = None
-        if step.version is not None and step.type.startswith("UPDATE_"):
-            held = self.model.rows.get(kind, {}).get(step.body.get("id") or step.body.get("name", ""))
-            now = held.version if held else 0 if kind else self.model.settings_version
-            version = max(0, now + step.version)
-        asked = Asked(terminal.client_id, step.type, step.action, step.body, id, version, step.fault)
-        if id is not None:
-            self.sent.append(asked)
-        return asked
-
-    async def _tell(self, terminal: Terminal, asked: Sequence[Asked]) -> Heard:
-        """Send mutations in one go, and what was answered to them."""
+    async def _tell(self, terminal: Terminal, sent: Sequence[Asked]) -> Heard:
+        """Send mutations in one go, and return what was answered to them."""
         before = len(terminal.received)
-        for one in asked:
-            await terminal.send_text(message(one))
+        for one in sent:
+            await terminal.send_text(text_of(one))
         await terminal.sync()
         heard: Heard = ({}, [])
         for found in terminal.received[before:]:
             if found["type"] in ("ACK", "ERROR"):
-                if found["type"] == "ERROR" and found["data"]["retryable"]:
+                if found["data"].get("retryable"):
                     raise Differs(f"{terminal.client_id} was told {found}")
-                data = {key: value for key, value in found["data"].items() if key not in IGNORED}
-                _file_under(heard, found.get("ref"), (found["type"], data))
+                data = {name: value for name, value in found["data"].items() if name not in FOR_PEOPLE}
+                file(heard, found.get("ref"), (found["type"], data))
         return heard
 
-    # Comparing
+    # What is no mutation
 
-    async def agree(self, messages: Iterable[tuple[str, str | None, str]] = ()) -> None:
+    def _type(self, event: Type) -> None:
+        """A DBA's transaction."""
+        self._story += [f"psql: {one.told(self._restaurant_id)}" for one in event.statements]
+        self._story.append(f"psql: {'commit' if event.commit else 'rollback'}")
+        refusal = ""
+        try:
+            with self._sql.transaction():
+                for statement in event.statements:
+                    self._sql.execute(statement.sql, (*statement.arguments, self._restaurant_id))
+                if not event.commit:
+                    raise psycopg.Rollback
+        except psycopg.Error as error:
+            if not isinstance(error, psycopg.IntegrityError) and not (error.sqlstate or "").startswith("RL"):
+                raise
+            refusal = str(error)
+        log = log_after(self._sql, self._restaurant_id, self._model.head)
+        after = self._typed(event.statements, log)
+        if (after is None) != bool(refusal):
+            raise Differs(f"it is {'im' * (after is None)}possible, and PostgreSQL says {refusal!r}")
+        if after is None or not event.commit:
+            after = self._model
+        if trouble := changed(after.log[self._model.head :], log):
+            raise Differs("\n".join(trouble))
+        self._model = after
+
+    def _typed(self, statements: Sequence[Statement], log: list[Change]) -> Restaurant | None:
+        """The model after a transaction; a statement's rows are in the log as PostgreSQL met them."""
+        after = self._model.fork()
+        try:
+            for statement in statements:
+                rest = log[after.head - self._model.head :]
+                places = {
+                    str(change.data.get("id") or change.data.get("name")): place
+                    for place, change in reversed([*enumerate(rest)])
+                }
+                statement.apply(after, lambda key, places=places: places.get(key, 0))  # type: ignore[misc]
+        except Impossible:
+            return None
+        return after
+
+    async def _reconnect(self, event: Reconnect) -> None:
+        """Cut a terminal's connection; it comes back to a relay with a cursor, and is answered by that."""
+        till = self._tills[event.terminal]
+        self._story.append(f"{till.terminal.client_id} comes to relay {event.relay}, its cursor: {event.cursor}")
+        await till.terminal.cut()
+        held = till.terminal
+        if event.cursor == "old" and till.memory:
+            held = till.memory[-min(event.back, len(till.memory))]
+        new = _as_it_stands(held, self._urls[event.relay])
+        due = {"changes"}
+        if event.cursor == "none":
+            new.epoch, due = None, {"first-sync"}
+        elif event.cursor == "ahead":
+            new.revision, due = self._model.head + event.back, {"ahead"}
+        elif event.cursor == "elsewhere":
+            new.epoch, due = "elsewhere", {"epoch-changed"}
+        elif new.revision + 1 < self._model.floor:
+            due = {"changes", "too-old"}  # what the database has let go of, a relay may still have in its window
+        asked = new.revision
+        till.terminal, till.checked = new, 0
+        till.messages.clear()
+        await new.connect()
+        [response] = [message["data"] for message in new.received if message["type"] == "SYNC_RESPONSE"]
+        mode, start = response.get("reason", response["mode"]), response.get("from", asked)
+        # A snapshot may be one that was read before: what followed it comes as changes.
+        if mode not in due or start != asked or response["revision"] > self._model.head:
+            raise Differs(f"at {self._model.head} it is answered with {mode} from {start} to {response['revision']}")
+
+    def _prune(self, what: str) -> None:
+        """Let upkeep take everything of a kind, after it has grown old."""
+        self._story.append(f"{what} is pruned")
+        self._sql.execute(AGE[what], (self._restaurant_id,))
+        self._sql.execute("select pos.prune('7 days', '7 days', 1000000)")
+        model = self._model
+        match what:
+            case "log":
+                model.old = model.head
+            case "mutations":
+                model.ledger.clear()
+            case "tombstones":
+                model.graves = {kind: {} for kind in model.graves}
+        # Each time goes all that is old, but for the newest change.
+        model.floor = max(model.floor, min(model.old + 1, model.head))
+
+    # What must hold after every event
+
+    async def _agree(self, passed_on: Iterable[tuple[str, Row]]) -> None:
         """The model, SQL and every terminal have the same state, field by field."""
-        from tests.model.comparing import compare
-
-        compare(self.sql, self.restaurant_id, self.model)
-        due = exact(self.model.state)
-        for sender, to, text in messages:
-            for till in self.tills:
-                if till.terminal.client_id != sender and to in (None, till.terminal.client_id):
-                    till.messages.append(f"{sender}: {text}")
-        for till in self.tills:
+        compare(self._sql, self._restaurant_id, self._model)
+        due = exact(self._model.state)
+        for sender, body in passed_on:
+            for till in self._tills:
+                if till.terminal.client_id != sender and body.get("to") in (None, till.terminal.client_id):
+                    till.messages.append(f"{sender}: {exact(body)}")
+        for till in self._tills:
             one = till.terminal
-            await one.reaches(self.model.head)
-            if one.faults:
-                raise Differs(f"{one.client_id}: {one.faults}")
-            if exact(one.state) != due or one.revision != self.model.head:
-                raise Differs(f"{one.client_id} shows {exact(one.state)}\nand not {due}")
-            wrong = [entry for entry in one.applied if not self._is_in_the_log(entry[1], entry[2])]
-            if wrong:
-                raise Differs(f"{one.client_id} applied {wrong}")
-            await until(lambda: _passed_on(one) >= till.messages, what=f"{till.messages} at {one.client_id}")  # noqa: B023
+            await one.reaches(self._model.head)
+            if one.faults or one.revision != self._model.head:
+                raise Differs(f"{one.client_id} has {one.revision} and complains: {one.faults}")
+            if exact(one.state) != due:
+                raise Differs(f"{one.client_id} shows\n   {exact(one.state)}\nand not\n   {due}")
+            for _, revision, message in one.applied[till.checked :]:
+                if not _is(self._model.log[revision - 1], message):
+                    raise Differs(f"{one.client_id} applied {message}")
+            till.checked = len(one.applied)
+            await until(lambda: len(_passed_on(one)) >= len(till.messages), what=f"{till.messages}")  # noqa: B023
             if _passed_on(one) != till.messages:
                 raise Differs(f"{one.client_id} was passed on {_passed_on(one)}, not {till.messages}")
-            one.applied.clear()
-            if not till.memory or till.memory[-1].revision != one.revision:
-                till.memory.append(_as_it_stands(one))
-
-    def _is_in_the_log(self, revision: int, found: Row) -> bool:
-        change = self.model.log[revision - 1]
-        data = change.data if change.type == "UPDATE_SETTINGS" else {"action": change.action, "data": change.data}
-        return (found["type"], exact(found["data"]), found["clientId"]) == (change.type, exact(data), change.client)
-
-    def _log(self, after: int) -> list[Change]:
-        rows = self.sql.execute(
-            "select revision, type, action, data::text, client_id from pos.sync_log"
-            " where restaurant_id = %s and revision > %s order by revision",
-            (self.restaurant_id, after),
-        ).fetchall()
-        if [row[0] for row in rows] != [*range(after + 1, after + 1 + len(rows))]:
-            raise Differs(f"the log goes on after {after} with {[row[0] for row in rows]}")
-        return [Change(row[1], row[2], json.loads(row[3], parse_float=Decimal), row[4]) for row in rows]
+            till.memory.append(_as_it_stands(one, one.url))
 
 
-def interleavings(queues: list[list[T]]) -> Iterable[list[T]]:
-    """Every order in which queues can have been served, each one's own order kept."""
-    if not any(queues):
-        yield []
-    for number, queue in enumerate(queues):
-        if queue:
-            rest = [one[1:] if place == number else one for place, one in enumerate(queues)]
-            for order in interleavings(rest):
-                yield [queue[0], *order]
-
-
-def differences(due: Sequence[Heard], heard: Sequence[Heard], expected: list[Change], log: list[Change]) -> list[str]:
-    """What is not as the model says, for people; empty where nothing is."""
-    found = []
-    for model, relay in zip(due, heard, strict=True):
-        for ref in sorted(model[0].keys() | relay[0].keys()):
-            wanted, got = model[0].get(ref, []), relay[0].get(ref, [])
-            if exact(wanted) != exact(got):
-                found.append(f"to {ref} the model answers {exact(wanted)}\n   and the relay {exact(got)}")
-        if sorted(model[1]) != sorted(relay[1]):
-            found.append(f"without an id the model answers {sorted(model[1])}\n   and the relay {sorted(relay[1])}")
-    if exact(expected) != exact(log):
-        found.append("the model's changes:\n" + "\n".join(f"   {exact(change)}" for change in expected))
-        found.append("the relay's changes:\n" + "\n".join(f"   {exact(change)}" for change in log))
-    return found
-
-
-def _file(heard: Heard, asked: Asked, reply: Reply) -> None:
-    if asked.id is not None or reply[0] == "ERROR" or asked.type == "NEXT_ORDER_ID":
-        _file_under(heard, asked.id, reply)
-
-
-def _file_under(heard: Heard, ref: str | None, reply: Reply) -> None:
-    if ref is None:
-        heard[1].append(exact(reply))
-    else:
-        heard[0].setdefault(ref, []).append(reply)
+def _is(change: Change, message: Row) -> bool:
+    data = change.data if change.type == "UPDATE_SETTINGS" else {"action": change.action, "data": change.data}
+    return exact([message["type"], message["data"], message["clientId"]]) == exact([change.type, data, change.client])
 
 
 def _passed_on(terminal: Terminal) -> list[str]:
     return [f"{m['clientId']}: {exact(m['data'])}" for m in terminal.received if m["type"] == "MESSAGE"]
 
 
-def _key(change: Change) -> str:
-    row: Row = change.data
-    return str(row.get("id") or row.get("name"))
-
-
-def _as_it_stands(terminal: Terminal) -> Terminal:
-    copy = Terminal(terminal.url, terminal.client_id)
-    for name in ("epoch", "revision", "tables", "menu", "categories", "settings", "orders"):
+def _as_it_stands(terminal: Terminal, url: str) -> Terminal:
+    """A terminal of the same name that holds the same, and is not connected."""
+    copy = Terminal(url, terminal.client_id)
+    for name in HELD:
         setattr(copy, name, deepcopy(getattr(terminal, name)))
     return copy
-
-
-def message(asked: Asked) -> str:
-    """A mutation's text on the wire."""
-    data: Row = asked.body
-    if asked.type.startswith("UPDATE_") and asked.type != "UPDATE_SETTINGS":
-        data = {"action": asked.action, "data": asked.body}
-    envelope = {"type": asked.type, "data": data, "clientId": asked.client, "id": asked.id, "ifVersion": asked.if_version}
-    return exact({key: value for key, value in envelope.items() if value is not None})
-
-
-def told(asked: Asked) -> str:
-    return f"{asked.client}: {message(asked)}"

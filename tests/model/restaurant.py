@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -111,7 +111,7 @@ class Restaurant:
         self.floor = 1  # the oldest revision that is kept
         self.old = 0  # up to this one they may go
         self.ledger: dict[tuple[str, str], tuple[str, Reply]] = {}
-        self.messages: list[tuple[str, str | None, str]] = []  # from, to, what
+        self.messages: list[tuple[str, Row]] = []  # from whom, and what
         # Order ids: those that were ever given or seen, on which tables, and instead of which others.
         self.known: set[str] = set()
         self.carried: dict[str, dict[str, str]] = {}  # order id, table id: who put it there first
@@ -137,63 +137,6 @@ class Restaurant:
             "settings": self.settings,
             "orders": {id: held.shown for id, held in self.rows["orders"].items() if held.revision > self.cleared},
         }
-
-    # Mutations
-
-    def apply(self, asked: Asked) -> Reply:
-        """Do what was asked, and return the answer."""
-        from tests.model import orders, tables
-
-        remembered = (asked.client, asked.id or "")
-        try:
-            if asked.fault:
-                raise Refused(*asked.fault)
-            if asked.id is not None and remembered in self.ledger:
-                meaning, reply = self.ledger[remembered]
-                if meaning != asked.meaning:
-                    raise Refused("VALIDATION", "id")
-                return reply
-            match asked.type:
-                case "UPDATE_TABLE":
-                    data = tables.update(self, asked)
-                case "UPDATE_ORDER":
-                    data = orders.update(self, asked)
-                case "UPDATE_MENU":
-                    data = self._update_menu(asked)
-                case "UPDATE_SETTINGS":
-                    data = self._update_settings(asked)
-                case "NEXT_ORDER_ID":
-                    data = {"revision": self.head, "orderId": self._next_order_id()}
-                case _:
-                    self.messages.append((asked.client, asked.body.get("to"), exact(asked.body)))
-                    data = {"revision": self.head}
-        except Refused as refused:
-            return "ERROR", refused.data
-        if asked.id is not None:
-            self.ledger[remembered] = asked.meaning, ("ACK", data)
-        return "ACK", data
-
-    def _update_menu(self, asked: Asked) -> Row:
-        if asked.action in ("add_category", "delete_category"):
-            kind, key, required = "categories", asked.body["name"], ()
-        else:
-            kind, key, required = "menu", asked.body["id"], ("name", "price", "category", "description")
-        held = self.rows[kind].get(key)
-        if str(asked.action).startswith("delete"):
-            return self.delete(kind, key, asked)
-        if held is None and key in self.graves[kind] and asked.action == "update_item":
-            raise Refused("GONE", "id")
-        self.check_version(asked, held)
-        if kind == "categories":
-            return self.put(kind, key, {"name": key}, asked.client)
-        return self.put(kind, key, whole(asked.body, held, required), asked.client)
-
-    def _update_settings(self, asked: Asked) -> Row:
-        if asked.if_version not in (None, self.settings_version):
-            raise Refused("CONFLICT", "ifVersion", current=self.settings)
-        merged = {**self.settings, **stored(asked.body)}
-        self.set_settings(merged, asked.client)
-        return {"revision": self.head, "version": self.settings_version}
 
     def set_settings(self, settings: Row, client: str) -> None:
         if exact(settings) != exact(self.settings):
@@ -259,7 +202,7 @@ class Restaurant:
         """Whether a terminal was the first to put an order on a table."""
         return client in self.carried.get(order_id, {}).values()
 
-    def _next_order_id(self) -> str:
+    def next_order_id(self) -> str:
         return self._count(datetime.now(UTC).strftime("POS-%m%d%Y-"), 0, 3)
 
     def _count(self, stem: str, after: int, width: int) -> str:
@@ -295,5 +238,4 @@ def whole(body: Row, held: Held | None, required: Iterable[str], kept: Iterable[
 def _copied(value: object) -> object:
     if isinstance(value, dict):
         return {key: _copied(one) for key, one in value.items()}
-    copy: Callable[[Any], object] | None = {list: list, set: set}.get(type(value))
-    return copy(value) if copy else value
+    return value.copy() if isinstance(value, (list, set)) else value

@@ -55,9 +55,10 @@ def _less(event: Event) -> Iterator[Event]:
             yield from (Send([one]) for one in event.by)
         for place, (who, steps) in enumerate(event.by):
             others = [*event.by[:place]], [*event.by[place + 1 :]]
-            fewer = [*_without_some(steps, 1)]
-            simpler = [[*steps[:at], less, *steps[at + 1 :]] for at, step in enumerate(steps) for less in _plainer(step)]
-            for some in [*fewer, *simpler]:
+            attempts = [*_without_some(steps, 1)]
+            for at, step in enumerate(steps):
+                attempts += [[*steps[:at], less, *steps[at + 1 :]] for less in _plainer(step)]
+            for some in attempts:
                 yield Send([*others[0], (who, some), *others[1]])
 
 

@@ -84,15 +84,14 @@ def remembered(shop: Restaurant, table: str, wanted: str, client: str) -> str | 
 
 
 def _taken_along(shop: Restaurant, key: str, asked: Asked, lines: list[Row]) -> str | None:
-    """The id that the order of guests who moved here was given at their other table. It is of this table from now on."""
+    """The id that the order of guests who moved here was given at their other table; it goes with them."""
     for one in shop.replacements(asked.body["orderId"]):
         there = shop.rows["tables"].get(one.table or "")
-        if one.client == asked.client and one.table != key and there and there.row.get("orderId") == one.given:
-            if lines and there.row.get("orderItems") == lines:
-                shop.replaced = [
-                    each._replace(table=key) if each.given == one.given else each for each in shop.replaced
-                ]
-                return one.given
+        if one.client != asked.client or one.table == key or not there or there.row.get("orderId") != one.given:
+            continue
+        if lines and there.row.get("orderItems") == lines:
+            shop.replaced = [each._replace(table=key) if each.given == one.given else each for each in shop.replaced]
+            return one.given
     return None
 
 

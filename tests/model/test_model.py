@@ -19,7 +19,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.model.playing import Differs, Play
+from tests.model.comparing import Differs
+from tests.model.playing import Play
 from tests.model.shrinking import shrunk
 from tests.model.steps import RELAYS, Event, history
 from tests.relays import RelayProcess
@@ -42,21 +43,17 @@ class World:
     restaurants: int = 0
     mutations: int = 0
 
-    def play(self, events: list[Event]) -> None:
-        """Let a history happen in a new restaurant. Raises Differs."""
+    def play(self, events: list[Event]) -> Differs | None:
+        """Let a history happen in a new restaurant; what went wrong."""
         self.restaurants += 1
         play = Play(self.sql, [relay.url for relay in self.relays], f"r{self.restaurants}")
         try:
             self.runner.run(play.play(events))
+        except Differs as differs:
+            return differs
         finally:
             self.mutations += play.mutations
-
-    def fails(self, events: list[Event]) -> bool:
-        try:
-            self.play(events)
-        except Differs:
-            return True
-        return False
+        return None
 
 
 @pytest.fixture
@@ -67,9 +64,13 @@ def world(database: str) -> Iterator[World]:
         relays = [RelayProcess(database) for _ in range(RELAYS)]
         for relay in relays:
             stack.callback(relay.close)
-            stack.callback(lambda relay=relay: runner.run(relay.stop()))
+            stack.callback(_stop, runner, relay)
             runner.run(relay.start())
         yield World(relays, sql, runner)
+
+
+def _stop(runner: asyncio.Runner, relay: RelayProcess) -> None:
+    runner.run(relay.stop())
 
 
 @pytest.mark.timeout(0 if MUTATIONS > 1000 else 60 + SHRINK_SECONDS)
@@ -78,9 +79,7 @@ def test_relays_and_sql_do_what_the_model_says(world: World) -> None:
     print(f"\nMODEL_SEED={SEED}, {WANTED} mutations")
     while world.mutations < MUTATIONS:
         events = history(random.Random(number), EVENTS)
-        try:
-            world.play(events)
-        except Differs as differs:
+        if (differs := world.play(events)) is not None:
             pytest.fail(explained(world, number, events, differs), pytrace=False)
         number += 1
         if world.mutations >= told + TELL_EVERY:
@@ -91,10 +90,9 @@ def test_relays_and_sql_do_what_the_model_says(world: World) -> None:
 
 def explained(world: World, number: int, events: list[Event], first: Differs) -> str:
     """The story of a failure, as short as it can be made."""
-    failed_after = world.mutations
-    short = shrunk(events, world.fails, SHRINK_SECONDS)
-    try:
-        world.play(short)
-    except Differs as differs:
-        return f"MODEL_SEED={number}, after {failed_after} mutations. The shortest history that fails:\n{differs}"
-    return f"MODEL_SEED={number}, after {failed_after} mutations. It does not fail every time:\n{first}"
+    where = f"MODEL_SEED={number}, after {world.mutations} mutations."
+    short = shrunk(events, lambda attempt: world.play(attempt) is not None, SHRINK_SECONDS)
+    again = world.play(short)
+    if again is None:
+        return f"{where} It does not fail every time:\n{first}"
+    return f"{where} The shortest history that fails:\n{again}"
