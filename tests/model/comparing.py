@@ -35,6 +35,8 @@ select h.revision, h.floor, h.cleared_revision, r.settings::text, r.settings_ver
 from pos.restaurants as r join pos.heads as h using (restaurant_id) where r.restaurant_id = %s
 """
 KINDS = {"tables": "tables", "menu": "menu_items", "categories": "categories", "orders": "order_history"}
+# What a row without an action means.
+WITHOUT_ACTION = {"UPDATE_TABLE": ("update",), "UPDATE_MENU": ("update_item",), "UPDATE_ORDER": ("add",)}
 COLUMNS = {
     "tables": ("number", "seats", "status", "orderId", "reservationTime", "customer", "orderItems", "orderTotal"),
     "menu": ("name", "price", "category", "description", "image"),
@@ -130,8 +132,11 @@ def interleavings(queues: list[list[T]]) -> Iterable[list[T]]:
 def text_of(asked: Asked) -> str:
     """A mutation as it goes over the wire."""
     data: Row = asked.body
-    if asked.type.startswith("UPDATE_") and asked.type != "UPDATE_SETTINGS":
-        data = {"action": asked.action, "data": asked.body}
+    if asked.type == "UPDATE_SETTINGS":
+        data = {"action": "update", "data": data} if asked.bare else data
+    elif asked.type.startswith("UPDATE_"):
+        action = {} if asked.bare and asked.action in WITHOUT_ACTION[asked.type] else {"action": asked.action}
+        data = {**action, **(data if asked.bare else {"data": data})}
     envelope = {"id": asked.id, "ifVersion": asked.if_version}
     envelope = {name: value for name, value in envelope.items() if value is not None}
     return exact({"type": asked.type, "data": data, "clientId": asked.client, **envelope})

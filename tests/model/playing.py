@@ -130,7 +130,7 @@ class Play:
             if not isinstance(step, Again):
                 id = f"m{next(self._numbers)}" if step.named else None
                 version = None if step.version is None else max(0, self._version(step.type, step.body) + step.version)
-                found.append(Asked(NAMES[who], step.type, step.action, step.body, id, version, step.fault))
+                found.append(Asked(NAMES[who], step.type, step.action, step.body, id, version, step.fault, step.bare))
                 self._sent += found[-1:] if id is not None else []
             elif self._sent:
                 first = self._sent[-1 - step.back % len(self._sent)]

@@ -66,7 +66,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Asked:
-    """A mutation. `fault` is what a body that nobody could accept is answered with."""
+    """A mutation. `fault` is what a body that nobody could accept is answered with; `bare` is a short form."""
 
     client: str
     type: str
@@ -75,6 +75,7 @@ class Asked:
     id: str | None = None
     if_version: int | None = None
     fault: tuple[str, str] | None = None
+    bare: bool = False
 
     @property
     def meaning(self) -> str:

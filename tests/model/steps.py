@@ -17,7 +17,10 @@ RELAYS = 2
 
 @dataclass(frozen=True)
 class Wish:
-    """A mutation before it has an id and knows a version. `version`: so much above the one its row has now."""
+    """A mutation before it has an id and knows a version.
+
+    `version` is so much above the one that its row has now, `bare` puts the row directly into `data`.
+    """
 
     type: str
     action: str | None
@@ -25,6 +28,7 @@ class Wish:
     named: bool = True
     version: int | None = None
     fault: tuple[str, str] | None = None
+    bare: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,7 @@ def _step(dice: Random) -> Step:
     body = {name: dice.choice(pool) for name, pool in required.items()}
     body |= {name: dice.choice(pool) for name, pool in optional.items() if dice.random() < 0.4}
     version = dice.choice([0, 0, -1, 1]) if dice.random() < 0.3 else None
-    return Wish(type_, dice.choice(actions), body, dice.random() < 0.6, version)
+    return Wish(type_, dice.choice(actions), body, dice.random() < 0.6, version, bare=dice.random() < 0.15)
 
 
 def _statement(dice: Random) -> Statement:
