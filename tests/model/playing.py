@@ -234,16 +234,16 @@ class Play:
         self._story.append(f"{what} is pruned")
         self._sql.execute(AGE[what], (self._restaurant_id,))
         self._sql.execute("select pos.prune('7 days', '7 days', 1000000)")
+        # The newest change stays. Of today again, or the pruning of another play would take it later.
+        self._sql.execute("update pos.sync_log set created_at = now() where restaurant_id = %s", (self._restaurant_id,))
         model = self._model
         match what:
             case "log":
-                model.old = model.head
+                model.floor = max(model.head, 1)
             case "mutations":
                 model.ledger.clear()
             case "tombstones":
                 model.graves = {kind: {} for kind in model.graves}
-        # Each time goes all that is old, but for the newest change.
-        model.floor = max(model.floor, min(model.old + 1, model.head))
 
     # What must hold after every event
 

@@ -110,7 +110,6 @@ class Restaurant:
         self.cleared = 0
         self.log: list[Change] = []
         self.floor = 1  # the oldest revision that is kept
-        self.old = 0  # up to this one they may go
         self.ledger: dict[tuple[str, str], tuple[str, Reply]] = {}
         self.messages: list[tuple[str, Row]] = []  # from whom, and what
         # Order ids: those that were ever given or seen, on which tables, and instead of which others.

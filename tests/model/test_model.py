@@ -11,7 +11,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,7 @@ WANTED = os.environ.get("MODEL_MUTATIONS") or "300"
 MUTATIONS = math.inf if WANTED == "unlimited" else int(WANTED)
 SEED = int(os.environ.get("MODEL_SEED") or random.randrange(1_000_000))
 EVENTS = 25  # of one restaurant
+AT_ONCE = 3  # restaurants, so that their mutations meet in one batch
 SHRINK_SECONDS = 90.0
 TELL_EVERY = 1000  # mutations
 
@@ -43,12 +44,18 @@ class World:
     restaurants: int = 0
     mutations: int = 0
 
-    def play(self, events: list[Event]) -> Differs | None:
-        """Let a history happen in a new restaurant; what went wrong."""
+    def play(self, *histories: list[Event]) -> list[Differs | None]:
+        """Let each history happen in a new restaurant, all at the same time; what went wrong in each."""
+        return self.runner.run(self._play(histories))
+
+    async def _play(self, histories: Sequence[list[Event]]) -> list[Differs | None]:
+        return await asyncio.gather(*map(self._play_one, histories))
+
+    async def _play_one(self, events: list[Event]) -> Differs | None:
         self.restaurants += 1
         play = Play(self.sql, [relay.url for relay in self.relays], f"r{self.restaurants}")
         try:
-            self.runner.run(play.play(events))
+            await play.play(events)
         except Differs as differs:
             return differs
         finally:
@@ -78,10 +85,12 @@ def test_relays_and_sql_do_what_the_model_says(world: World) -> None:
     number, told, began = SEED, 0, time.monotonic()
     print(f"\nMODEL_SEED={SEED}, {WANTED} mutations")
     while world.mutations < MUTATIONS:
-        events = history(random.Random(number), EVENTS)
-        if (differs := world.play(events)) is not None:
-            pytest.fail(explained(world, number, events, differs), pytrace=False)
-        number += 1
+        seeds = range(number, number + AT_ONCE)
+        histories = [history(random.Random(seed), EVENTS) for seed in seeds]
+        for seed, events, differs in zip(seeds, histories, world.play(*histories), strict=True):
+            if differs is not None:
+                pytest.fail(explained(world, seed, events, differs), pytrace=False)
+        number += AT_ONCE
         if world.mutations >= told + TELL_EVERY:
             told = world.mutations
             print(f"{told} mutations, {time.monotonic() - began:.0f} s; next MODEL_SEED={number}", flush=True)
@@ -91,8 +100,8 @@ def test_relays_and_sql_do_what_the_model_says(world: World) -> None:
 def explained(world: World, number: int, events: list[Event], first: Differs) -> str:
     """The story of a failure, as short as it can be made."""
     where = f"MODEL_SEED={number}, after {world.mutations} mutations."
-    short = shrunk(events, lambda attempt: world.play(attempt) is not None, SHRINK_SECONDS)
-    again = world.play(short)
+    short = shrunk(events, lambda attempt: world.play(attempt) != [None], SHRINK_SECONDS)
+    [again] = world.play(short)
     if again is None:
-        return f"{where} It does not fail every time:\n{first}"
+        return f"{where} It does not fail every time, or not alone:\n{first}"
     return f"{where} The shortest history that fails:\n{again}"
