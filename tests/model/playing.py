@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -59,6 +60,7 @@ class Play:
             "insert into pos.restaurants (slug, name) values (%s, 'R') returning restaurant_id", (slug,)
         ).fetchall()
         self.mutations = 0
+        self.met: Counter[str] = Counter()  # the answers, and rules that leave none
         self._restaurant_id: int = row[0]
         self._sql, self._slug = sql, slug
         self._urls = [f"{url}?restaurant={slug}" for url in urls]
@@ -105,12 +107,15 @@ class Play:
         heard = await asyncio.gather(*(self._tell(terminal, sent) for terminal, sent in senders))
         log = log_after(self._sql, self._restaurant_id, self._model.head)
         trouble: list[str] = []
+        met: list[str] = []
         # What was sent at once may have been done in any order: in one of them all must be as the model says.
         for order in interleavings([[(place, one) for one in sent] for place, (_, sent) in enumerate(senders)]):
             after = self._model.fork()
             due: list[Heard] = [({}, []) for _ in senders]
+            met = []
             for place, one in order:
                 reply = apply(after, one)
+                met.append(f"{reply[1].get('code', 'ACK')} {reply[1].get('field', '')}".strip())
                 if one.id is not None or reply[0] == "ERROR" or one.type == "NEXT_ORDER_ID":
                     file(due[place], one.id, reply)
             trouble = answered(due, heard) + changed(after.log[self._model.head :], log)
@@ -119,6 +124,9 @@ class Play:
         if trouble:
             raise Differs("\n".join(trouble))
         self.mutations += sum(len(sent) for _, sent in senders)
+        self.met.update(met)
+        self.met["order ids replaced"] += len(after.replaced) - len(self._model.replaced)
+        self.met["guests moved"] += after.moves - self._model.moves
         passed_on = after.messages[len(self._model.messages) :]
         self._model = after
         return passed_on

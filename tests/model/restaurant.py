@@ -117,6 +117,7 @@ class Restaurant:
         self.carried: dict[str, dict[str, str]] = {}  # order id, table id: who put it there first
         self.replaced: list[Replaced] = []
         self.counters: dict[str, int] = {}
+        self.moves = 0  # of guests who took their order to another table
 
     def fork(self) -> Self:
         other = object.__new__(type(self))

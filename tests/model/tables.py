@@ -73,6 +73,7 @@ def _order_for(shop: Restaurant, asked: Asked, held: Held | None, row: Row) -> s
         theirs = shop.rows["tables"][other].row.get("orderItems") or []
         if theirs != lines or not (lines or shop.claimed(given, asked.client)):
             return shop.replace(wanted, asked.client, key)
+        shop.moves += 1
         free(shop, other, asked.client)
     return given
 
