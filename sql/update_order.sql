@@ -60,7 +60,7 @@ begin
     end if;
     update pos.order_history as o set status = 'void'
     where o.restaurant_id = p_restaurant_id and o.id = v_id returning o.version into v_version;
-    return pos.done(p_restaurant_id, coalesce(v_version, v_current.version));
+    return pos.done(p_restaurant_id, coalesce(v_version, v_current.version), v_renamed);
   end if;
 
   if not v_exists and v_missing is not null then

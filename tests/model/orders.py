@@ -28,13 +28,19 @@ def update(shop: Restaurant, asked: Asked) -> Row:
     if asked.action == "void":
         if held is None:
             raise Refused("VALIDATION", "id")
-        return shop.put("orders", key, {**held.row, "status": "void"}, asked.client)
+        return _stored(shop, asked, {**held.row, "status": "void"})
     row = whole({**asked.body, "id": key}, held, REQUIRED, kept=["createdAt"])
     if held is not None and held.row["status"] in FINISHED and row["status"] not in FINISHED:
         raise Refused("CONFLICT", "status", current=held.shown)
     if taken and asked.action == "add":
         row["id"] = shop.replace(key, asked.client, table_at(shop, row["tableNumber"]))
-    return shop.put("orders", row["id"], row, asked.client)
+    return _stored(shop, asked, row)
+
+
+def _stored(shop: Restaurant, asked: Asked, row: Row) -> Row:
+    """Store an order. An ACK says so where it has another id than was asked for."""
+    ack = shop.put("orders", row["id"], row, asked.client)
+    return ack if row["id"] == asked.body["id"] else {**ack, "orderId": row["id"]}
 
 
 def _meant(shop: Restaurant, asked: Asked) -> tuple[str, bool]:
