@@ -97,6 +97,12 @@ def changed(due: Sequence[Change], log: Sequence[Change]) -> list[str]:
     ]
 
 
+def is_change(message: Row, change: Change) -> bool:
+    """Whether a message that a terminal applied says what stands in the log."""
+    data = change.data if change.type == "UPDATE_SETTINGS" else {"action": change.action, "data": change.data}
+    return exact([message["type"], message["data"], message["clientId"]]) == exact([change.type, data, change.client])
+
+
 def answered(due: Sequence[Heard], heard: Sequence[Heard]) -> list[str]:
     """How answers are not as the model says, for people; empty where they are."""
     found = []
