@@ -28,7 +28,7 @@ from tests.model.comparing import (
 )
 from tests.model.restaurant import Asked, Change, Restaurant, Row, exact
 from tests.model.rules import apply
-from tests.model.steps import Again, Event, Prune, Reconnect, Send, Step, Type
+from tests.model.steps import Again, Event, Prune, Reconnect, Send, Serve, Step, Type, served
 from tests.terminals import Terminal, follows_the_log
 from tests.waiting import until
 
@@ -136,14 +136,17 @@ class Play:
         """What a terminal sends: wishes get their ids and versions now."""
         found = []
         for step in steps:
-            if not isinstance(step, Again):
-                id = f"m{next(self._numbers)}" if step.named else None
-                version = None if step.version is None else max(0, self._version(step.type, step.body) + step.version)
-                found.append(Asked(NAMES[who], step.type, step.action, step.body, id, version, step.fault, step.bare))
+            if isinstance(step, Again):
+                if self._sent:
+                    first = self._sent[-1 - step.back % len(self._sent)]
+                    found.append(replace(first, body={**first.body, "other": step.back}) if step.other else first)
+                continue
+            wish = served(step, NAMES[who], self._model) if isinstance(step, Serve) else step
+            if wish is not None:
+                id = f"m{next(self._numbers)}" if wish.named else None
+                version = None if wish.version is None else max(0, self._version(wish.type, wish.body) + wish.version)
+                found.append(Asked(NAMES[who], wish.type, wish.action, wish.body, id, version, wish.fault, wish.bare))
                 self._sent += found[-1:] if id is not None else []
-            elif self._sent:
-                first = self._sent[-1 - step.back % len(self._sent)]
-                found.append(replace(first, body={**first.body, "other": step.back}) if step.other else first)
         return found
 
     def _version(self, type_: str, body: Row) -> int:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from tests.model.by_hand import Statement
-from tests.model.restaurant import Row
+from tests.model.restaurant import Restaurant, Row
 
 TERMINALS = 3
 RELAYS = 2
@@ -39,7 +39,20 @@ class Again:
     other: bool = False
 
 
-Step = Wish | Again
+@dataclass(frozen=True)
+class Serve:
+    """Guests of the open order that comes `at` this place move to another table, or pay where they sit (`to`: None).
+
+    `wanted`: the terminal calls the order by the id that it was first given, if that was replaced.
+    """
+
+    at: int
+    to: int | None
+    wanted: bool
+    named: bool
+
+
+Step = Wish | Again | Serve
 
 
 @dataclass(frozen=True)
@@ -200,6 +213,8 @@ def _step(dice: Random) -> Step:
     if luck < 0.15:
         type_, action, body, code, field = dice.choice(FAULTS)
         return Wish(type_, action, body, dice.random() < 0.5, None, (code, field))
+    if luck < 0.25:
+        return Serve(dice.randrange(3), dice.choice([0, 1, None]), dice.random() < 0.6, dice.random() < 0.5)
     _, type_, actions, required, optional = dice.choices(WISHES, WEIGHTS)[0]
     body = {name: dice.choice(pool) for name, pool in required.items()}
     body |= {name: dice.choice(pool) for name, pool in optional.items() if dice.random() < 0.4}
@@ -210,3 +225,20 @@ def _step(dice: Random) -> Step:
 def _statement(dice: Random) -> Statement:
     name, pools = dice.choice([*STATEMENTS.items()])
     return Statement(name, tuple(dice.choice(pool) for pool in pools))
+
+
+def served(step: Serve, client: str, shop: Restaurant) -> Wish | None:
+    """What a terminal sends for guests who move or pay; nothing where nobody sits."""
+    tables = shop.rows["tables"]
+    seated = [held.row for held in tables.values() if held.row.get("orderId")]
+    if not seated:
+        return None
+    row = seated[step.at % len(seated)]
+    names = [one.wanted for one in shop.replaced if (one.given, one.client) == (row["orderId"], client)]
+    order_id, lines = (names if step.wanted and names else [row["orderId"]])[0], row.get("orderItems") or []
+    others = [id for id in tables if id != row["id"]]
+    if step.to is not None and others:
+        body = {"id": others[step.to % len(others)], "orderId": order_id, "orderItems": lines, "status": "occupied"}
+        return Wish("UPDATE_TABLE", "update", body, step.named)
+    sale = {"id": order_id, "tableNumber": row["number"], "items": lines, "total": 1, "status": "completed"}
+    return Wish("UPDATE_ORDER", "add", {**sale, "customerName": None, "orderDate": None}, step.named)
