@@ -65,7 +65,8 @@ def _order_for(shop: Restaurant, asked: Asked, held: Held | None, row: Row) -> s
         given = remembered(shop, key, wanted, asked.client) or _taken_along(shop, key, asked, lines) or wanted
     order = shop.rows["orders"].get(given)
     if order is not None and order.row["status"] in FINISHED:
-        if key in shop.carried.get(given, {}) or order.row["tableNumber"] == row["number"]:
+        here = key in shop.carried.get(given, {}) or order.row["tableNumber"] == row["number"]
+        if here and order.revision > shop.cleared:  # after a clear terminals begin to count anew
             raise Refused("CONFLICT", "orderId", current=held.shown if held else None)
         return shop.replace(wanted, asked.client, key)
     other = table_with(shop, given, but=key)
