@@ -11,7 +11,7 @@ export PG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run dev test check lint types test-18 test-15 mutants chaos soak format wheel lock clean
+.PHONY: help setup run dev test check lint types test-18 test-15 model mutants chaos soak format wheel lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ dev: setup ## the same, reloading when the code changes
 test: setup ## run all tests on PostgreSQL 18 (PG=15: on Debian's 15; ARGS=... goes to pytest)
 	$(BIN)/pytest $(ARGS)
 
-check: lint types test-18 test-15 mutants ## everything that must pass: lint, types, tests on 18 and on 15, mutants
+check: lint types test-18 test-15 model mutants ## everything that must pass: lint, types, tests on 18 and on 15, model, mutants
 
 test-18 test-15: test-%: setup
 	@if test $* = 15 && ! test -x $(DEBIAN_15)/postgres; then \
@@ -49,6 +49,10 @@ test-18 test-15: test-%: setup
 	else \
 	  set -x; PG=$* exec $(BIN)/pytest $(ARGS); \
 	fi
+
+model: export MODEL_MUTATIONS ?= 5000
+model: setup ## random histories against a second opinion in Python (MODEL_SEED=... repeats a failure)
+	$(BIN)/pytest -s tests/model $(ARGS)
 
 mutants: setup ## put twelve faults in, one at a time: the tests must see each (ARGS='01 07': only these)
 	$(BIN)/python -m tests.mutants $(ARGS)
@@ -62,8 +66,10 @@ chaos: setup ## break PostgreSQL, relays and nginx a hundred times under load (A
 
 # Each part of the soak takes how much it does from the environment.
 soak: export FUZZ_FRAMES ?= 1000000
-soak: setup ## the long tests: a million generated frames (FUZZ_FRAMES=... for another number)
+soak: export MODEL_MUTATIONS ?= unlimited
+soak: setup ## the long tests: a million generated frames (FUZZ_FRAMES=...), then the model until it is stopped
 	$(BIN)/pytest -s tests/fuzz/test_generated_conversations.py $(ARGS)
+	$(BIN)/pytest -s tests/model $(ARGS)
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check

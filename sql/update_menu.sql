@@ -87,7 +87,7 @@ begin
   select c.version into v_version from pos.categories as c where c.restaurant_id = p_restaurant_id and c.name = p_name for update;
   if p_if_version <> coalesce(v_version, 0) and not (p_action = 'delete_category' and v_version is null) then
     return pos.conflict(format('category %s has version %s', p_name, coalesce(v_version, 0)), 'ifVersion',
-                        jsonb_build_object('name', p_name, 'version', v_version));
+                        case when v_version is not null then jsonb_build_object('name', p_name, 'version', v_version) end);
   end if;
   if p_action = 'delete_category' then
     delete from pos.categories as c where c.restaurant_id = p_restaurant_id and c.name = p_name;

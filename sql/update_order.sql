@@ -31,6 +31,10 @@ begin
       return pos.refused('ORDER_ID_TAKEN', format('order id %s belongs to another sale', v_id), 'id',
                          jsonb_build_object('suggestedId', pos.order_id_instead_of(p_restaurant_id, v_id)));
     end if;
+    -- Refused before an id is given: a refusal is no exception, and nothing would take the id back.
+    if p_if_version <> 0 then
+      return pos.conflict('the order is not there yet', 'ifVersion', null);
+    end if;
     if v_missing is not null then
       return pos.refused('VALIDATION', format('%s is required to make an order', v_missing), v_missing);
     end if;
@@ -57,7 +61,7 @@ begin
     end if;
     update pos.order_history as o set status = 'void'
     where o.restaurant_id = p_restaurant_id and o.id = v_id returning o.version into v_version;
-    return pos.done(p_restaurant_id, coalesce(v_version, v_current.version));
+    return pos.done(p_restaurant_id, coalesce(v_version, v_current.version), v_renamed);
   end if;
 
   if not v_exists and v_missing is not null then

@@ -199,21 +199,21 @@ comment on function pos.mutate_table(bigint, text, text, text, jsonb, bigint) is
 create or replace function pos.merged_lines(p_lines jsonb, p_action text, p_items jsonb) returns jsonb
 language sql immutable set search_path = '' as $$
   with given as (
-    select i.item ->> 'id' as id, i.item, i.place
+    -- A line that is named twice gets the fields of both; of a field given twice, the later one.
+    select i.item ->> 'id' as id, min(i.place) as place, jsonb_object_agg(f.key, f.value order by i.place) as item
     from jsonb_array_elements(p_items) with ordinality as i (item, place)
+    cross join lateral jsonb_each(i.item) as f
+    group by i.item ->> 'id'
   ), kept as (
     select l.place, case when g.id is null then l.line else l.line || g.item end as line
     from jsonb_array_elements(p_lines) with ordinality as l (line, place)
-    left join lateral (
-      select given.id, given.item from given where given.id = l.line ->> 'id' order by given.place desc limit 1
-    ) as g on true
+    left join given as g on g.id = l.line ->> 'id'
     where g.id is null or p_action <> 'void_item'
   ), added as (
-    select distinct on (g.id) g.place, g.item as line
+    select g.place, g.item as line
     from given as g
     where p_action = 'add_items'
       and not exists (select from jsonb_array_elements(p_lines) as l (line) where l.line ->> 'id' = g.id)
-    order by g.id, g.place desc
   )
   select coalesce(jsonb_agg(a.line order by a.added, a.place), '[]')
   from (select k.line, k.place, false as added from kept as k union all select d.line, d.place, true from added as d) as a;
@@ -226,6 +226,7 @@ declare
   v_new pos.tables := p_current;
   v_lines constant jsonb := coalesce(p_current.order_items, '[]');
   v_wanted_id constant text := nullif(p_body ->> 'orderId', '');
+  v_merged jsonb;
   v_unknown text;
   v_stale boolean;
 begin
@@ -247,8 +248,9 @@ begin
       return pos.conflict(format('table %s has no line %s', p_current.id, v_unknown), 'items', pos.row_of(p_current));
     end if;
   end if;
-  v_new.order_items := pos.merged_lines(v_lines, p_action, p_body -> 'items');
-  if v_new.order_items::text <> v_lines::text then
+  v_merged := pos.merged_lines(v_lines, p_action, p_body -> 'items');
+  if v_merged::text <> v_lines::text then
+    v_new.order_items := v_merged;
     v_new.order_total := pos.total_of(v_new.order_items, p_current.order_total);
     v_new.extra := p_current.extra - array['orderItems', 'orderTotal'];
     if v_new.status = 'available' and p_action = 'add_items' then

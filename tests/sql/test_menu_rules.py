@@ -101,6 +101,12 @@ def test_an_edit_of_an_older_category_is_a_conflict(shop: Shop) -> None:
     assert shop.dish("delete_category", {"name": "Tea"}, if_version=1).code == "OK"
 
 
+def test_the_current_row_of_a_category_that_is_not_there_is_null(shop: Shop) -> None:
+    """Found by the model test: the row was one with the version null, which a terminal would have shown."""
+    answer = shop.dish("add_category", {"name": "Tea"}, if_version=1)
+    assert (answer.code, answer.field, answer.details) == ("CONFLICT", "ifVersion", {"current": None})
+
+
 # Settings
 
 

@@ -101,4 +101,6 @@ def test_what_is_refused_leaves_no_replacement_behind(shop: Shop) -> None:
     incomplete = {"id": NEW_ORDER["id"], "createdAt": 1, "tableNumber": 4}
     assert shop.order("add", incomplete, "t2").code == "VALIDATION"
     assert shop.order("add", {**NEW_ORDER, "createdAt": 1}, "t2", id="m1").code == "ORDER_ID_TAKEN"
+    stale = shop.order("add", {**NEW_ORDER, "createdAt": 1}, "t2", if_version=1)
+    assert (stale.code, stale.field, stale.details) == ("CONFLICT", "ifVersion", {"current": None})
     assert shop.one(COUNT, shop.restaurant_id) == 0

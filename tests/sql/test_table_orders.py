@@ -201,6 +201,26 @@ def test_the_same_lines_again_change_nothing(shop: Shop) -> None:
     assert shop.table("void_item", {"id": "1", "items": [{"id": "nobody"}]}).revision == 2
 
 
+def test_nothing_is_made_of_lines_that_do_not_change(shop: Shop) -> None:
+    """Found by the model test: a table without lines got an empty list of them from removing what it did not have."""
+    shop.table("add", {"id": "1", "number": 1, "seats": 4, "status": "occupied"})
+    answer = shop.table("void_item", {"id": "1", "items": [{"id": "nobody"}]})
+    assert (answer.code, answer.revision, answer.version) == ("OK", 1, 1)
+    assert "orderItems" not in shop.row("tables", "1")
+
+
+def test_a_line_that_one_message_names_twice_gets_what_both_say(shop: Shop) -> None:
+    """Found by the model test: a till sent a new line and its larger quantity at once, and the line lost its price."""
+    seat(shop, "1", "X-1")
+    twice = [TEA, RICE, {"id": "tea", "quantity": 3, "note": "hot"}]
+    shop.table("add_items", {"id": "1", "items": twice})
+    row = shop.row("tables", "1")
+    assert row["orderItems"] == [{**TEA, "quantity": 3, "note": "hot"}, RICE]
+    assert row["orderTotal"] == 3 * 500 + RICE["price"]
+    shop.table("update_item", {"id": "1", "items": [{"id": "tea", "quantity": 4}, {"id": "tea", "note": "iced"}]})
+    assert shop.row("tables", "1")["orderItems"] == [{**TEA, "quantity": 4, "note": "iced"}, RICE]
+
+
 def test_a_line_without_a_price_leaves_the_total_to_the_terminals(shop: Shop) -> None:
     seat(shop, "1", "X-1")
     shop.table("update", {"id": "1", "orderId": "X-1", "orderItems": [TEA], "orderTotal": 900})

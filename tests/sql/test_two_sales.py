@@ -106,3 +106,13 @@ def test_without_createdat_a_sale_is_known_by_terminal_or_table(
     shop.order("add", first, "t1")
     shop.order("add", second, client)
     assert len(shop.rows("order_history")) == (1 if same else 2)
+
+
+def test_an_answer_names_the_id_that_a_sale_has_here(shop: Shop) -> None:
+    """Found by the model test: an add and an update did, a void did not."""
+    shop.order("add", NEW_ORDER, "t1")
+    shop.order("add", OTHER, "t2")
+    for action in ("add", "update", "void"):
+        answer = shop.order(action, {**OTHER, "status": "void"}, "t2", id=action)
+        assert (answer.code, answer.details) == ("OK", {"orderId": "POS-01022026-002"}), action
+        assert shop.order(action, {**OTHER, "status": "void"}, "t2", id=action) == answer
