@@ -176,6 +176,15 @@ class State:
     cleared_revision: int = 0  # of the last UPDATE_ORDER clear
 
 
+@dataclass(frozen=True, slots=True)
+class Checklist:
+    """What a terminal must show at one revision, a line for each row (pos.checklist)."""
+
+    epoch: str
+    revision: int
+    lines: list[str]
+
+
 class Database:
     """The relay's PostgreSQL. Every method raises DatabaseUnavailable when it cannot be reached in time."""
 
@@ -267,6 +276,15 @@ class Database:
         if not rows:
             raise UnknownRestaurant(str(restaurant_id))
         return State(*rows[0])
+
+    async def checklist(self, restaurant_id: int, orders: int) -> Checklist:
+        """What a restaurant's terminals must show, of its orders the newest. Raises UnknownRestaurant."""
+        rows = await self._read(
+            "select epoch, revision, lines from pos.checklist(%s, %s)", (restaurant_id, orders), QUICK_SECONDS
+        )
+        if not rows:
+            raise UnknownRestaurant(str(restaurant_id))
+        return Checklist(*rows[0])
 
     async def read_orders(self, restaurant_id: int, before: int, rows: int) -> list[tuple[int, str]]:
         """Revision and JSON text of the orders last changed before a revision, newest first."""

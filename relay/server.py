@@ -15,6 +15,7 @@ import uvloop
 from . import schema, upkeep
 from .app import build
 from .appdata import AppData
+from .checksums import Checksums
 from .connection import Connections
 from .database import Database
 from .errors import DatabaseUnavailable, RelayError
@@ -70,9 +71,10 @@ class Relay:
         self.listener = Listener(self.database, self.hub, settings)
         self.writer = Writer(self.database, settings, self.listener.ring)
         self.syncer = Syncer(self.database, self.hub, settings, self.listener.ring)
+        self.checksums = Checksums(self.database, settings, self.listener.ring)
         self.webapp = WebApp(AppData(self.database), self.hub, settings)
         self.connections = Connections(
-            self.database, self.hub, self.writer, self.syncer, settings, self.webapp.profile_of
+            self.database, self.hub, self.writer, self.syncer, self.checksums, settings, self.webapp.profile_of
         )
         self.listener.on_return = self.connections.pay
         self._server = Server(self._config(), self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -14,6 +15,7 @@ from typing import Any, Self
 import psycopg
 import websockets
 
+from relay.checksums import checksum
 from tests.waiting import until
 
 Row = dict[str, Any]
@@ -210,7 +212,7 @@ class Terminal:
         self.menu = {row["id"]: row for row in data["menuItems"]}
         self.categories = set(data["categories"])
         self.settings = data["settings"]
-        self.orders = {row["id"]: row for row in data["orderHistory"]}
+        self.orders = {row["id"]: row for row in reversed(data["orderHistory"])}
 
     def _change(self, message: Row) -> None:
         revision = message["revision"]
@@ -243,6 +245,7 @@ class Terminal:
             if action in ("delete", "delete_item"):
                 rows.pop(row["id"], None)
             else:
+                rows.pop(row["id"], None)  # the newest last: of the orders only so many are checked
                 rows[row["id"]] = row
 
     def _fail_answers(self) -> None:
@@ -253,6 +256,27 @@ class Terminal:
         self._answers.clear()
 
     # Checking
+
+    def checksum(self, orders: int) -> int:
+        """Of what it shows, its newest `orders` orders (docs/protocol.md, section 6)."""
+        lines = [f"table {row['version']} {row['id']}" for row in self.tables.values()]
+        lines += [f"dish {row['version']} {row['id']}" for row in self.menu.values()]
+        lines += [f"order {row['version']} {row['id']}" for row in list(self.orders.values())[-orders:]]
+        lines += [f"category {name}" for name in self.categories]
+        for name, value in self.settings.items():
+            said = json.dumps(value) if isinstance(value, bool) else value
+            lines.append(f"setting {name} {said}" if isinstance(said, str) else f"setting {name}")
+        checks = sorted(zlib.crc32(line.encode()) for line in lines)
+        return zlib.crc32(",".join(map(str, checks)).encode())
+
+    async def checks(self, within: float = 5.0) -> bool | None:
+        """Ask for the checksum: whether it is its own, or None where there is none, or of another revision."""
+        before = len(self.received)
+        await self.say("HEARTBEAT", {"ping": True, "checksum": True})
+        told = (await self.hears("HEARTBEAT", within, after=before))["data"]
+        if "checksum" not in told or told["revision"] != self.revision:
+            return None
+        return bool(told["checksum"] == self.checksum(told["orders"]))
 
     @property
     def state(self) -> Row:
@@ -316,11 +340,23 @@ def follows_the_log(conninfo: str, *found: Terminal, slug: str = "default") -> i
     return sum(len(one.applied) for one in found)
 
 
+def checksum_in_database(conninfo: str, orders: int, slug: str = "default") -> int:
+    """The checksum that a relay would give of a restaurant, with so many of its newest orders."""
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(
+            "select c.lines from pos.find_restaurant(%s) as r, pos.checklist(r.restaurant_id, %s) as c", (slug, orders)
+        ).fetchone()
+    assert row is not None
+    return checksum(row[0])
+
+
 async def agree(conninfo: str, *found: Terminal, slug: str = "default", within: float = 10.0) -> None:
     """Wait until terminals hold the newest revision; then everything they show is what the database holds."""
     revision, state = state_in_database(conninfo, slug)
+    checks = checksum_in_database(conninfo, 1000, slug)
     for one in found:
         await one.reaches(revision, within)
         assert one.faults == [], one.faults
         assert one.revision == revision
         assert one.state == state, f"{one.client_id} shows something else than the database"
+        assert one.checksum(1000) == checks, f"{one.client_id} has another checksum than the database"

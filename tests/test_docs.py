@@ -19,7 +19,7 @@ from relay.errors import Code
 from relay.settings import Settings
 from tests.cluster import free_port
 from tests.relays import local_relay
-from tests.terminals import state_in_database
+from tests.terminals import Terminal, state_in_database
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
@@ -86,6 +86,17 @@ WHILE_AWAY = (
     "select pos.update_order(1, 'clear', '{}')",
     "insert into pos.order_history (restaurant_id, id, status, total) values (1, 'o2', 'pending', 1)",
 )
+
+
+def test_the_checksum_on_the_page_is_that_of_the_state_on_the_page() -> None:
+    messages: list[Any] = [strictjson.parse(text) for text in blocks(PROTOCOL, "json")]
+    terminal = Terminal("ws://nowhere")
+    told = next(message["data"] for message in messages if "timestamp" in message and "checksum" in message["data"])
+    for message in messages:
+        if "timestamp" in message and terminal.revision < told["revision"]:
+            terminal._hear(message)
+    assert (terminal.revision, terminal.faults) == (told["revision"], [])
+    assert terminal.checksum(told["orders"]) == told["checksum"]
 
 
 @asynccontextmanager

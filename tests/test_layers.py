@@ -24,7 +24,7 @@ LAYERS = """
     backups staff
     session
     hub writer upkeep
-    listener
+    checksums listener
     syncer
     connection floors
     webapp
