@@ -263,7 +263,7 @@ class Connection:
             with suppress(DatabaseUnavailable):  # it is answered all the same
                 await self._join()
             if message.data.get("response") is not True:
-                await self._answer_heartbeat(wants_checksum=message.data.get("checksum") is True)
+                self._answer_heartbeat(wants_checksum=message.data.get("checksum") is True)
         elif self._room is None:
             self._hold(message, deed)
         elif isinstance(deed, Sync):
@@ -281,18 +281,11 @@ class Connection:
             await self._join()
             self._welcome(message, self._room)
 
-    async def _answer_heartbeat(self, *, wants_checksum: bool) -> None:
-        checked = None
+    def _answer_heartbeat(self, *, wants_checksum: bool) -> None:
         if wants_checksum and self._room is not None:
-            checked = await self._parts.checksums.find(self.session, self._room)
-        head = self._room.head if self._room else 0
-        if checked is None:
-            self.session.heartbeat(head, now_ms())
+            self._parts.checksums.answer(self.session, self._room)
         else:
-            orders = self._parts.settings.snapshot_orders
-            self.session.reply(
-                protocol.heartbeat(checked.revision, head, now_ms=now_ms(), checksum=checked.checksum, orders=orders)
-            )
+            self.session.heartbeat(self._room.head if self._room else 0, now_ms())
 
     def _hold(self, message: Message, deed: Deed) -> None:
         """Keep for when the restaurant is known what the terminal would not say again; the rest it is told."""

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import websockets
 
+from relay.checksums import PAUSE_SECONDS
 from tests.cluster import TestCluster
 from tests.faults.deeds import execute, order
 from tests.flow import add_tables, flow
@@ -196,6 +197,54 @@ async def test_it_costs_one_read_per_revision_however_many_ask(
             await one.reaches(ack["revision"])
         assert await asyncio.gather(*(one.checks() for one in many)) == [True] * 10
         assert reads["checklist"] == 2
+
+
+async def test_a_checksum_that_is_slow_to_read_holds_up_no_other_answer(database: str, relay: LocalRelay) -> None:
+    fill(database)
+    async with terminals(relay.url, 1) as (only,):
+        before = only.revision, only.checksum(1000)
+        with psycopg.connect(database) as person:
+            person.execute("lock table pos.categories in access exclusive mode")
+            await only.say("HEARTBEAT", CHECK)
+            asked = time.monotonic()
+            await only.say("HEARTBEAT", {"ping": True})
+            await only.hears("HEARTBEAT")
+            await only.table("update", {"id": "t1", "seats": 9})
+            await only.update("NEXT_ORDER_ID", "", {})
+            assert time.monotonic() - asked < 1.0
+            [plain] = heartbeats(only)
+            assert "checksum" not in plain
+        await until(lambda: len(heartbeats(only)) == 2, what="the other answer")
+        # The read began before the change, and says so.
+        late = heartbeats(only)[1]
+        assert (late["revision"], late["checksum"]) == before
+        assert await only.checks() is True
+
+
+async def test_asking_again_and_again_costs_the_database_two_reads_a_second(
+    database: str, relay: LocalRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_tables(database)
+    async with terminals(relay.url, 3) as many:
+        reads = count_checklists(relay, monkeypatch)
+        since, rounds = time.monotonic(), 0
+        with flow(database, per_second=100):
+            while time.monotonic() - since < 3.0:
+                before = [len(heartbeats(one)) for one in many]
+                for one in many:
+                    for _ in range(20):
+                        await one.say("HEARTBEAT", CHECK)
+                for one, answered in zip(many, before, strict=True):
+                    await until(lambda one=one, least=answered + 20: len(heartbeats(one)) >= least)  # type: ignore[misc]
+                rounds += 1
+        assert reads["checklist"] <= 1 + (time.monotonic() - since) / PAUSE_SECONDS
+        assert rounds > 1
+        await agree(database, *many)
+
+
+def heartbeats(terminal: Terminal) -> list[dict[str, object]]:
+    """The data of every answer to a heartbeat so far."""
+    return [message["data"] for message in terminal.received if message["type"] == "HEARTBEAT"]
 
 
 async def test_under_a_flow_of_changes_no_checksum_is_of_another_revision(database: str, relay: LocalRelay) -> None:
