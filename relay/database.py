@@ -15,11 +15,10 @@ from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg.rows import TupleRow, class_row, tuple_row
 
 from .errors import Code, DatabaseUnavailable, Refusal, UnknownRestaurant
-from .pools import AWAY, answer, connected, listening, pool
+from .pools import AWAY, Pool, listening
 from .protocol import Mutation
 from .settings import Settings
 
@@ -190,16 +189,16 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._reads = pool(settings.conninfo, "read", settings.pool, READ_SECONDS)
-        self._live = pool(settings.conninfo, "live", LIVE, LIVE_SECONDS)
-        self._writes = pool(
+        self._reads = Pool(settings.conninfo, "read", settings.pool, READ_SECONDS)
+        self._live = Pool(settings.conninfo, "live", LIVE, LIVE_SECONDS)
+        self._writes = Pool(
             settings.conninfo, "write", WRITERS, settings.statement_ms / 1000, lock_seconds=settings.lock_ms / 1000
         )
 
     async def open(self) -> None:
         """Make the pools ready; nothing is connected yet."""
         for one in (self._reads, self._live, self._writes):
-            await one.open(wait=False)
+            await one.open()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -316,27 +315,27 @@ class Database:
         DatabaseUnavailable, where it is not known whether the batch was committed if it was `sent`: the same
         `batch_id` may be given again and finds out.
         """
-        async with connected(self._writes) as connection:
+        async with self._writes.connection() as connection:
             try:
-                async with connection.cursor(row_factory=class_row(Answer)) as cursor:
-                    applying = cursor.execute(
-                        """select code, message, field, revision, version, details::text
-                           from pos.apply(%s, %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
-                                          %s::text[], %s::bigint[], %s)""",
-                        (
-                            batch_id,
-                            [m.restaurant_id for m in mutations],
-                            [m.client_id for m in mutations],
-                            [m.id for m in mutations],
-                            [m.type for m in mutations],
-                            [m.action for m in mutations],
-                            [m.body for m in mutations],
-                            [m.if_version for m in mutations],
-                            isolate,
-                        ),
-                    )
-                    await answer(connection, applying, self._settings.statement_ms / 1000 + COMMIT_SECONDS)
-                    return await cursor.fetchall()
+                return await self._writes.fetch(
+                    connection,
+                    """select code, message, field, revision, version, details::text
+                       from pos.apply(%s, %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
+                                      %s::text[], %s::bigint[], %s)""",
+                    (
+                        batch_id,
+                        [m.restaurant_id for m in mutations],
+                        [m.client_id for m in mutations],
+                        [m.id for m in mutations],
+                        [m.type for m in mutations],
+                        [m.action for m in mutations],
+                        [m.body for m in mutations],
+                        [m.if_version for m in mutations],
+                        isolate,
+                    ),
+                    self._settings.statement_ms / 1000 + COMMIT_SECONDS,
+                    class_row(Answer),
+                )
             except psycopg.Error as error:
                 if connection.closed:
                     raise  # perhaps after the commit
@@ -355,7 +354,7 @@ class Database:
         """The rows of a query within `seconds`; `live`: see LIVE."""
         chosen = self._live if live else self._reads
         started = time.monotonic()
-        for _ in range(chosen.max_size):
+        for _ in range(chosen.size):
             try:
                 return await _fetch(chosen, seconds, query, parameters)
             except DatabaseUnavailable as error:
@@ -365,12 +364,9 @@ class Database:
         return await _fetch(chosen, seconds, query, parameters)
 
 
-async def _fetch(
-    chosen: AsyncConnectionPool, seconds: float, query: LiteralString, parameters: Sequence[object]
-) -> list[Any]:
-    async with connected(chosen) as connection:
-        cursor = await answer(connection, connection.execute(query, parameters), seconds)
-        return await cursor.fetchall()
+async def _fetch(chosen: Pool, seconds: float, query: LiteralString, parameters: Sequence[object]) -> list[Any]:
+    async with chosen.connection() as connection:
+        return await chosen.fetch(connection, query, parameters, seconds, tuple_row)
 
 
 def _field_of(constraint: str | None) -> str | None:

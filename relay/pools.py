@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
+from psycopg.rows import AsyncRowFactory, TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from .errors import DatabaseUnavailable
@@ -34,50 +34,85 @@ AWAY = (
 )
 
 
-def pool(
-    conninfo: str, job: str, size: int, statement_seconds: float, *, lock_seconds: float = 0.0
-) -> AsyncConnectionPool:
-    """A pool of at most `size` autocommit connections, not opened yet; a lock is waited for without limit at 0."""
+# What bounds a statement goes with it, in its own transaction: behind a pooler a session is anybody's, and what is set
+# there is set for others. (Startup options they refuse.)
+BOUNDS: LiteralString = """select set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),
+                                  set_config('jit', 'off', true), set_config('timezone', 'UTC', true)"""
 
-    async def configure(connection: AsyncConnection[TupleRow]) -> None:
-        # Not as startup options, which poolers refuse.
-        setting = connection.execute(
-            """select set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),
-                      set_config('jit', 'off', false), set_config('timezone', 'UTC', false)""",
-            (f"{lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms"),
+
+class Pool:
+    """At most `size` connections for one job, not opened yet; a lock is waited for without limit at 0."""
+
+    def __init__(
+        self, conninfo: str, job: str, size: int, statement_seconds: float, *, lock_seconds: float = 0.0
+    ) -> None:
+        self.size = size
+        self._bounds = f"{lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms"
+        self._pool = AsyncConnectionPool(
+            conninfo,
+            kwargs={
+                "autocommit": True,
+                "application_name": f"relay {job}",
+                "connect_timeout": CONNECT_SECONDS,
+                "target_session_attrs": "read-write",
+                # One that was prepared on a pooler's connection is not there on its next.
+                "prepare_threshold": None,
+                **TCP,
+            },
+            name=job,
+            min_size=0,
+            max_size=size,
+            open=False,
+            timeout=POOL_SECONDS,
+            # Give up soon and start afresh with the next caller: the pool's own pauses double up to minutes.
+            reconnect_timeout=1.0,
         )
-        await answer(connection, setting, CONNECT_SECONDS)
 
-    return AsyncConnectionPool(
-        conninfo,
-        kwargs={
-            "autocommit": True,
-            "application_name": f"relay {job}",
-            "connect_timeout": CONNECT_SECONDS,
-            "target_session_attrs": "read-write",
-            **TCP,
-        },
-        name=job,
-        min_size=0,
-        max_size=size,
-        open=False,
-        timeout=POOL_SECONDS,
-        configure=configure,
-        # Give up soon and start afresh with the next caller: the pool's own pauses double up to minutes.
-        reconnect_timeout=1.0,
-    )
+    async def open(self) -> None:
+        """Make it ready; nothing is connected yet."""
+        await self._pool.open(wait=False)
 
+    async def close(self, seconds: float) -> None:
+        """Close every connection, and wait so long for attempts to connect that are under way."""
+        await self._pool.close(seconds)
 
-@asynccontextmanager
-async def connected(chosen: AsyncConnectionPool) -> AsyncIterator[AsyncConnection[TupleRow]]:
-    """A connection of a pool. Raises DatabaseUnavailable when there is none, or when it breaks."""
-    try:
-        async with chosen.connection() as connection:
-            yield connection
-    except PoolTimeout as error:
-        raise DatabaseUnavailable(str(error), sent=False) from error
-    except AWAY as error:
-        raise DatabaseUnavailable(str(error)) from error
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """One of its connections. Raises DatabaseUnavailable when there is none, or when it breaks."""
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except PoolTimeout as error:
+            raise DatabaseUnavailable(str(error), sent=False) from error
+        except AWAY as error:
+            raise DatabaseUnavailable(str(error)) from error
+
+    async def fetch(
+        self,
+        connection: AsyncConnection[TupleRow],
+        query: LiteralString,
+        parameters: Sequence[object],
+        seconds: float,
+        row_factory: AsyncRowFactory[T],
+    ) -> list[T]:
+        """The rows of a statement, run in a transaction of its own and committed. Raises what psycopg raises."""
+
+        async def run() -> list[T]:
+            async with connection.cursor(row_factory=row_factory) as cursor:
+                try:
+                    # One round trip. With a COMMIT of its own, for an error that comes with the end of the pipeline,
+                    # such as a full notification queue, is an IndexError to psycopg 3.3.
+                    async with connection.pipeline():
+                        await connection.execute("begin")
+                        await connection.execute(BOUNDS, self._bounds)
+                        await cursor.execute(query, parameters)
+                        await connection.execute("commit")
+                finally:
+                    if not connection.closed:
+                        await connection.rollback()  # asks the server nothing where nothing failed
+                return await cursor.fetchall()
+
+        return await answer(connection, run(), seconds)
 
 
 @asynccontextmanager
