@@ -95,24 +95,42 @@ class Pool:
         seconds: float,
         row_factory: AsyncRowFactory[T],
     ) -> list[T]:
-        """The rows of a statement, run in a transaction of its own and committed. Raises what psycopg raises."""
+        """The rows of a statement, run in a transaction of its own and committed.
+
+        Raises what psycopg raises where the server refused it, or it was never sent: nothing is committed then.
+        DatabaseUnavailable where that cannot be known.
+        """
 
         async def run() -> list[T]:
-            async with connection.cursor(row_factory=row_factory) as cursor:
-                try:
+            complete = False
+            try:
+                async with connection.cursor(row_factory=row_factory) as cursor:
                     # One round trip. With a COMMIT of its own, for an error that comes with the end of the pipeline,
                     # such as a full notification queue, is an IndexError to psycopg 3.3.
                     async with connection.pipeline():
                         await connection.execute("begin")
                         await connection.execute(BOUNDS, self._bounds)
                         await cursor.execute(query, parameters)
+                        complete = True
                         await connection.execute("commit")
-                finally:
-                    if not connection.closed:
-                        await connection.rollback()  # asks the server nothing where nothing failed
-                return await cursor.fetchall()
+                    return await cursor.fetchall()
+            except Exception as error:
+                if complete and not _is_refusal(error):
+                    # A backend that is ended says so (57P01) before its socket is closed, perhaps after the commit.
+                    connection.pgconn.finish()
+                    raise DatabaseUnavailable(str(error)) from error
+                if not connection.closed:
+                    await connection.rollback()
+                raise
 
         return await answer(connection, run(), seconds)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the server says that it rolled back and goes on: an ERROR, and not the FATAL last word of a backend."""
+    if not isinstance(error, psycopg.Error):
+        return False
+    return (error.diag.severity_nonlocalized or error.diag.severity) == "ERROR"
 
 
 @asynccontextmanager
