@@ -206,7 +206,9 @@ class Database:
 
     def listening(self) -> AbstractAsyncContextManager[AsyncConnection[TupleRow]]:
         """A connection of the listener's own, never a pool's, that already listens to DOORBELL and PROOF."""
-        return listening(self._settings.listen_conninfo, DOORBELL, PROOF)
+        own = self._settings.listen_conninfo != self._settings.conninfo
+        variable = "LISTEN_DATABASE_URL" if own else "DATABASE_URL"
+        return listening(self._settings.listen_conninfo, variable, DOORBELL, PROOF)
 
     async def find_restaurant(self, slug: str | None) -> tuple[int, str]:
         """The restaurant with this slug (None: the default one) and its slug. Raises UnknownRestaurant."""

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import AsyncRowFactory, TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from .errors import DatabaseUnavailable
+from .errors import DatabaseUnavailable, OnlyStandby
 
 CONNECT_SECONDS = 3  # libpq's connect_timeout, per host; whole seconds, at least 2
 POOL_SECONDS = 2.0  # to wait for a connection before the database counts as away
@@ -134,16 +134,14 @@ def _is_refusal(error: Exception) -> bool:
 
 
 @asynccontextmanager
-async def listening(conninfo: str, *channels: LiteralString) -> AsyncIterator[AsyncConnection[TupleRow]]:
-    """A connection in no pool that already listens. Raises what psycopg raises."""
-    connection = await AsyncConnection.connect(
-        conninfo,
-        autocommit=True,
-        application_name="relay listen",
-        connect_timeout=CONNECT_SECONDS,
-        target_session_attrs="read-write",
-        **TCP,
-    )
+async def listening(conninfo: str, variable: str, *channels: LiteralString) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """A connection in no pool that already listens. Raises what psycopg raises, and OnlyStandby (of `variable`)."""
+    try:
+        connection = await _connect(conninfo, "read-write")
+    except psycopg.OperationalError as error:
+        if await is_standby(conninfo):
+            raise OnlyStandby(variable) from error
+        raise
     try:
         for channel in channels:
             await answer(connection, connection.execute(f"listen {channel}"), CONNECT_SECONDS)
@@ -151,6 +149,41 @@ async def listening(conninfo: str, *channels: LiteralString) -> AsyncIterator[As
     finally:
         # Hard: a polite close waits for a peer that may be gone.
         connection.pgconn.finish()
+
+
+async def is_pooled(connection: AsyncConnection[TupleRow]) -> bool:
+    """Whether a pooler stands between: then the process that was named at the login is not the one that answers."""
+    asking = connection.execute("select pg_backend_pid()")
+    row = await (await answer(connection, asking, CONNECT_SECONDS)).fetchone()
+    return row is not None and row[0] != connection.info.backend_pid
+
+
+async def is_standby(conninfo: str) -> bool:
+    """Whether a server that no primary could be found at does answer, and replays another's changes."""
+    try:
+        connection = await _connect(conninfo, "any")
+    except psycopg.Error:
+        return False
+    try:
+        row = await (
+            await answer(connection, connection.execute("select pg_is_in_recovery()"), CONNECT_SECONDS)
+        ).fetchone()
+    except psycopg.Error:
+        return False
+    finally:
+        connection.pgconn.finish()
+    return row is not None and bool(row[0])
+
+
+async def _connect(conninfo: str, attributes: str) -> AsyncConnection[TupleRow]:
+    return await AsyncConnection.connect(
+        conninfo,
+        autocommit=True,
+        application_name="relay listen",
+        connect_timeout=CONNECT_SECONDS,
+        target_session_attrs=attributes,
+        **TCP,
+    )
 
 
 async def answer(connection: AsyncConnection[TupleRow], asking: Coroutine[Any, Any, T], seconds: float) -> T:

@@ -127,14 +127,14 @@ class Relay:
             tasks.create_task(upkeep.run(self.database, self.settings), name="upkeep")
 
     async def _schema(self) -> None:
-        said = False
+        said: set[type[DatabaseUnavailable]] = set()
         while True:
             try:
                 await schema.ensure(self.settings.conninfo, upgrade=self.settings.apply_schema)
             except DatabaseUnavailable as error:
-                if not said:
+                if type(error) not in said:
                     log.warning("the database is not there yet; waiting for it", extra=fields(error=error))
-                said = True
+                said.add(type(error))
                 await asyncio.sleep(SCHEMA_DELAY)
             else:
                 return

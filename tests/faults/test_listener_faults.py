@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
+from relay import versions
 from tests.faults.deeds import seat
 from tests.load import load
 from tests.proxy import proxied
@@ -150,6 +151,18 @@ async def test_without_any_notification_it_is_never_ready_and_every_change_arriv
                 assert not await relay.ready()
         assert await is_degraded(relay)
         await agree(database, terminal, other)
+
+
+async def test_a_version_that_loses_notifications_is_warned_of_once(
+    database: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "MENDED", dict.fromkeys(range(15, 30), 99))
+    async with local_relay(database) as relay:
+        assert cut_listeners(database)
+        await until(lambda: not relay.relay.listener.hearing)
+        await until(relay.ready, what="the relay to listen again")
+    [said] = [record.getMessage() for record in caplog.records if "upgrade to" in record.getMessage()]
+    assert ".99 or later" in said
 
 
 async def test_forged_doorbells_do_nothing(database: str) -> None:

@@ -10,9 +10,31 @@ import psycopg
 from tests.faults.deeds import OTHERS_SECONDS, TABLE, add_restaurant, execute, lock_table, make_tables, seat
 from tests.load import load
 from tests.pooler import pooled
-from tests.relays import local_relay
+from tests.relays import local_relay, relay_process
 from tests.terminals import Terminal, agree, terminals
 from tests.waiting import until
+
+SAID = "set LISTEN_DATABASE_URL to a direct connection"
+
+
+async def test_a_pooler_that_does_not_keep_a_listen_is_recognised_at_start(database: str) -> None:
+    with pooled(database) as through:
+        async with relay_process(through, wait_ready=False, RELAY_PROOF_SECONDS="0.5") as relay:
+            await until(lambda: SAID in relay.log, within=15.0, what="the sentence")
+            # It tries again and again; the changes come all the same, later, and nobody is sent here.
+            async with terminals(relay.url, 2) as (one, other):
+                for number in range(6):
+                    await asyncio.to_thread(seat, database, number)
+                    await one.table("add", {"id": f"t{number}", "number": 100 + number, **TABLE})
+                    for terminal in (one, other):
+                        await terminal.reaches(2 * number + 2, within=5.0)
+                    assert not await relay.ready()
+                await agree(database, one, other)
+            health = await relay.health()
+            assert (health["status"], health["listener"]["hearing"]) == ("degraded", False)
+            [line] = [line for line in relay.log.splitlines() if SAID in line]
+            assert "pooler" in line
+            assert "Traceback" not in relay.log
 
 
 async def test_a_pooler_that_keeps_a_listen_will_do(database: str) -> None:
