@@ -280,7 +280,7 @@ class Database:
 
     async def checklist(self, restaurant_id: int, orders: int) -> Checklist:
         """What a restaurant's terminals must show, of its orders the newest. Raises UnknownRestaurant."""
-        rows = await self._read(
+        rows = await self.read(
             "select epoch, revision, lines from pos.checklist(%s, %s)", (restaurant_id, orders), QUICK_SECONDS
         )
         if not rows:
@@ -291,15 +291,17 @@ class Database:
         """Revision and JSON text of the orders last changed before a revision, newest first."""
         return await self.read("select revision, data from pos.read_orders(%s, %s, %s)", (restaurant_id, before, rows))
 
-    async def prove(self, instance_id: str) -> float:
-        """Ring this instance's own bell; how full the notification queue is, 0 to 1.
+    async def queue_usage(self) -> float:
+        """How full the notification queue is, 0 to 1.
 
         A queue that was full stays full until somebody asks (PostgreSQL's async.c moves its tail only then).
         """
-        rows = await self.read(
-            "select pg_notification_queue_usage(), pos.prove(%s)", (instance_id,), QUICK_SECONDS, live=True
-        )
+        rows = await self.read("select pg_notification_queue_usage()", (), QUICK_SECONDS, live=True)
         return float(rows[0][0])
+
+    async def prove(self, instance_id: str) -> None:
+        """Ring this instance's own bell."""
+        await self.read("select pos.prove(%s)", (instance_id,), QUICK_SECONDS, live=True)
 
     async def prune(self, keep_days: int, keep_log_days: int, rows: int) -> dict[str, int]:
         """Let go of at most `rows` rows each of what is old; how many went, by kind."""

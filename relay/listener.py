@@ -162,11 +162,15 @@ class Listener:
                 continue
             self._proof_heard, ear = False, self._ear
             try:
-                usage = await self._database.prove(self._instance)
+                # On its own: in one transaction with the bell it is lost when the queue is so full that none rings.
+                usage = await self._database.queue_usage()
+                if usage > QUEUE_ALARM:
+                    log.warning(
+                        "some listener of the cluster does not read its notifications", extra=fields(queue=usage)
+                    )
+                await self._database.prove(self._instance)
             except DatabaseUnavailable:
                 continue  # that says nothing about the ear
-            if usage > QUEUE_ALARM:
-                log.warning("some listener of the cluster does not read its notifications", extra=fields(queue=usage))
             # It may have been heard before the call returned, and an ear that was not there yet cannot hear it.
             if not self._proof_heard and ear == self._ear:
                 self._proof_due = time.monotonic() + PROOF_GRACE

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 import psycopg
+import pytest
 
 from tests.cluster import VERSION, TestCluster, running_cluster
 from tests.faults.deeds import TABLE, seat
@@ -144,7 +145,9 @@ async def test_a_database_that_is_short_of_memory_is_away_and_not_the_end(databa
 # Before PostgreSQL 17 the queue cannot be made so small that a test could fill it.
 if VERSION != "15":
 
-    async def test_a_full_notification_queue_refuses_nothing_for_good() -> None:
+    async def test_a_full_notification_queue_is_told_of_and_refuses_nothing_for_good(
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
         with running_cluster(max_notify_queue_pages="64") as cluster:
             cluster.create_database("minipos")
             conninfo = cluster.conninfo("minipos")
@@ -157,6 +160,7 @@ if VERSION != "15":
                     error = await terminal.refused("UPDATE_SETTINGS", {"theme": "dark"})
                     assert error["retryable"], error
                     assert (await relay.health())["database"]["reached"]
+                    await until(lambda: "does not read its notifications" in caplog.text, what="the alarm")
                 await until(lambda: is_dark(terminal), within=5.0)
                 await agree(conninfo, terminal)
 
