@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 
 from tests.cluster import BIN_DIR, TestCluster, free_port
+from tests.waiting import wait_until
 
 COPY_SECONDS = 60.0
 
@@ -28,6 +29,14 @@ class Standby(TestCluster):
         """Make it the primary."""
         with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
             connection.execute("select pg_promote(true, 30)")
+
+    def stop_copying(self) -> None:
+        """From now on miss what the primary commits."""
+        with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute("alter system set primary_conninfo = ''")
+            connection.execute("select pg_reload_conf()")
+            ended = "select not exists (select from pg_stat_wal_receiver)"
+            wait_until(lambda: connection.execute(ended).fetchone() == (True,), what="the end of the copying")
 
     def _initdb(self) -> None:
         program, words = self.bin_dir / "pg_basebackup", ("--write-recovery-conf", "--checkpoint=fast", "--no-sync")

@@ -105,6 +105,31 @@ async def test_with_both_hosts_named_a_promotion_is_followed_and_every_terminal_
             await agree(standby.conninfo("minipos"), *watching)
 
 
+async def test_what_a_promoted_standby_has_missed_is_gone_from_every_terminal(private_cluster: TestCluster) -> None:
+    """An asynchronous failover loses acknowledged changes. It is noticed: nobody goes on showing what is not there."""
+    async with local_relay(primary(private_cluster)):
+        pass
+    with running_standby(private_cluster) as standby:
+        async with local_relay(both(private_cluster, standby)) as relay, terminals(relay.url, 3) as many:
+            await many[0].table("add", {"id": "kept", "number": 1, **TABLE})
+            await until(partial(caught_up, private_cluster, standby), what="the standby to catch up")
+            await asyncio.to_thread(standby.stop_copying)
+            await many[0].table("add", {"id": "lost", "number": 2, **TABLE})
+            await many[0].table("update", {"id": "kept", "seats": 9})
+            for one in many:
+                await one.reaches(3)
+            await asyncio.to_thread(private_cluster.kill)
+            await asyncio.to_thread(standby.promote)
+            await until(relay.ready, within=20.0, what="the relay to be ready again")
+            for one in many:
+                await until(partial(resynced, one), within=10.0, what="a snapshot of the new history")
+            # The same revisions again, with something else in them.
+            await many[1].table("add", {"id": "new", "number": 2, **TABLE})
+            await many[1].update("UPDATE_SETTINGS", "update", {"theme": "dark"})
+            await agree(standby.conninfo("minipos"), *many)
+            assert [set(one.tables) for one in many] == [{"kept", "new"}] * 3
+
+
 def caught_up(cluster: TestCluster, standby: Standby) -> bool:
     sent = execute(cluster.conninfo("minipos"), "select pg_current_wal_flush_lsn()")
     return bool(execute(standby.conninfo("minipos"), "select pg_last_wal_replay_lsn() >= %s", sent))
