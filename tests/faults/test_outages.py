@@ -31,7 +31,9 @@ async def test_a_killed_postgresql_costs_no_acknowledged_change(private_cluster:
             await asyncio.to_thread(private_cluster.restart)
             back = time.monotonic()
             await working.goes_on(1)
-            assert time.monotonic() - back < 2.0, "served again too late"
+            served = time.monotonic() - back
+            assert served < 2.0, "served again too late"
+            print(f"served again {served:.2f} s after PostgreSQL was")
             await working.goes_on(10)
         refusals = {code for till in working.tills for code in till.refusals}
         assert refusals <= {"UNAVAILABLE"}
