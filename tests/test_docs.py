@@ -190,6 +190,21 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     assert set(re.findall(r"(?:`|\$ |=\S+ )make ([a-z0-9-]+)", page.read_text())) <= set(targets)
 
 
+def test_every_test_that_the_guarantees_name_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", GUARANTEES.read_text())
+    assert len(named) > 30
+    for file, name in named:
+        assert (ROOT / file).is_file(), file
+        assert not name or re.search(rf"^ *(?:async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), name
+
+
+def test_every_row_of_the_guarantees_names_what_shows_it() -> None:
+    rows = [line.strip("| ").split(" | ") for line in GUARANTEES.read_text().splitlines() if line.startswith("| ")]
+    shown = [row[-1] for row in rows[2:] if not row[0].startswith("**")]
+    assert len(shown) > 30
+    assert [cell for cell in shown if not re.search(r"`(?:tests/|make )", cell)] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_relay_command_that_a_page_names_exists(page: Path) -> None:
     for words in re.findall(r"(?:`|\$ |=\S+ |/)relay ((?:[a-z]+ ?|--[a-z]+ ?)+)", page.read_text()):
