@@ -18,11 +18,19 @@ from tests.served import relay  # noqa: F401 - a fixture
 
 TEMPLATE = "relay_template"
 NUMBERS = count(1)
+TOGETHER = {"chaos": "faults", "faults": "faults", "fuzz": "fuzz"}  # by folder, for `--dist loadgroup`
 PLAIN_SETTINGS = {"DATABASE_URL", "HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "NODE_ENV"}
 
 # The developer's own settings must not reach the tests. (What PG= chose has been read by now.)
 for name in [name for name in os.environ if name.startswith(("PG", "DB_", "RELAY_")) or name in PLAIN_SETTINGS]:
     del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep in one process, one after the other, the tests that count seconds under load or share a relay."""
+    for item in items:
+        if (folder := item.path.parent.name) in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(TOGETHER[folder]))
 
 
 @pytest.hookimpl(wrapper=True)
