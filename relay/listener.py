@@ -136,8 +136,9 @@ class Listener:
             async for notification in connection.notifies(timeout=HEAR_SECONDS):
                 self._take(notification)
             if overdue and self._proof_due:
-                # A pooler, or a network that swallows everything: nothing else would tell.
-                raise Deaf(pooled=pooled)
+                # A pooler, or a network that swallows everything: nothing else would tell. (A pooler through which it
+                # has heard keeps a LISTEN.)
+                raise Deaf(pooled=pooled and not self.hearing)
 
     def _take(self, notification: psycopg.Notify) -> None:
         if self._heard:

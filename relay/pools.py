@@ -47,7 +47,7 @@ class Pool:
         self, conninfo: str, job: str, size: int, statement_seconds: float, *, lock_seconds: float = 0.0
     ) -> None:
         self.size = size
-        self._bounds = f"{lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms"
+        self._lock_seconds, self._statement_seconds = lock_seconds, statement_seconds
         self._pool = AsyncConnectionPool(
             conninfo,
             kwargs={
@@ -101,6 +101,10 @@ class Pool:
         DatabaseUnavailable where that cannot be known.
         """
 
+        # Whom we hang up on works on: the server must end it by itself, and no later.
+        statement_seconds = min(self._statement_seconds, seconds)
+        bounds = f"{self._lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms"
+
         async def run() -> list[T]:
             complete = False
             try:
@@ -109,7 +113,7 @@ class Pool:
                     # such as a full notification queue, is an IndexError to psycopg 3.3.
                     async with connection.pipeline():
                         await connection.execute("begin")
-                        await connection.execute(BOUNDS, self._bounds)
+                        await connection.execute(BOUNDS, bounds)
                         await cursor.execute(query, parameters)
                         complete = True
                         await connection.execute("commit")
