@@ -100,7 +100,6 @@ class Pool:
         Raises what psycopg raises where the server refused it, or it was never sent: nothing is committed then.
         DatabaseUnavailable where that cannot be known.
         """
-
         # Whom we hang up on works on: the server must end it by itself, and no later.
         statement_seconds = min(self._statement_seconds, seconds)
         bounds = f"{self._lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms"
