@@ -122,7 +122,7 @@ class Checksums:
             return
         now_ms = time.time_ns() // 1_000_000
         sent = session.state is State.LIVE and found is not None and session.epoch == found.epoch
-        if found is None or not sent or session.cursor < found.revision:
+        if found is None or not sent or session.cursor < found.revision or session.profile is not None:
             session.heartbeat(room.head, now_ms)
             return
         check = {"checksum": found.checksum, "orders": self._orders}
