@@ -3,9 +3,13 @@
 PYTHON ?=
 ARGS ?=
 PG ?= 18
+WORKERS ?= 3
 BIN := .venv/bin
 DEBIAN_15 := /usr/lib/postgresql/15/bin
 OLD_PYTHON := the relay needs Python 3.11 or newer and found none; install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3
+
+# They wait more than they work. Each has a PostgreSQL of its own; WORKERS=0 is one process, for -s and --pdb.
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 export PG
 
@@ -37,8 +41,8 @@ run: setup ## start the relay with its own PostgreSQL
 dev: setup ## the same, reloading when the code changes
 	@exec $(BIN)/relay serve --embedded --reload $(ARGS)
 
-test: setup ## run all tests on PostgreSQL 18 (PG=15: on Debian's 15; ARGS=... goes to pytest)
-	$(BIN)/pytest $(ARGS)
+test: setup ## run all tests on PostgreSQL 18 (PG=15: on Debian's 15; ARGS=... goes to pytest; WORKERS=3)
+	$(PYTEST) $(ARGS)
 
 check: lint types test-18 test-15 model mutants ## everything that must pass: lint, types, tests on 18 and on 15, model, mutants
 
@@ -47,7 +51,7 @@ test-18 test-15: test-%: setup
 	  echo "SKIPPED: the tests on PostgreSQL 15, for it is not installed (apt-get install postgresql-15)"; \
 	  test "$$CI" != true; \
 	else \
-	  set -x; PG=$* exec $(BIN)/pytest $(ARGS); \
+	  set -x; PG=$* exec $(PYTEST) $(ARGS); \
 	fi
 
 model: export MODEL_MUTATIONS ?= 5000

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from . import protocol
 from .asgi import AsgiWire, wire_of
+from .checksums import Checksums
 from .database import Answer, Database
 from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant
 from .hub import Hub, Room
@@ -51,6 +52,7 @@ class Connections:
         hub: Hub,
         writer: Writer,
         syncer: Syncer,
+        checksums: Checksums,
         settings: Settings,
         profile_of: Callable[[Session, str | None], Profile | None] = lambda _session, _wanted: None,
     ) -> None:
@@ -58,6 +60,7 @@ class Connections:
         self.hub = hub
         self.writer = writer
         self.syncer = syncer
+        self.checksums = checksums
         self.settings = settings
         self.profile_of = profile_of  # of a session that has named itself; beside it what `?profile=` says
         self.draining = False
@@ -260,7 +263,7 @@ class Connection:
             with suppress(DatabaseUnavailable):  # it is answered all the same
                 await self._join()
             if message.data.get("response") is not True:
-                self.session.heartbeat(self._room.head if self._room else 0, now_ms())
+                self._answer_heartbeat(wants_checksum=message.data.get("checksum") is True)
         elif self._room is None:
             self._hold(message, deed)
         elif isinstance(deed, Sync):
@@ -277,6 +280,12 @@ class Connection:
         else:
             await self._join()
             self._welcome(message, self._room)
+
+    def _answer_heartbeat(self, *, wants_checksum: bool) -> None:
+        if wants_checksum and self._room is not None:
+            self._parts.checksums.answer(self.session, self._room)
+        else:
+            self.session.heartbeat(self._room.head if self._room else 0, now_ms())
 
     def _hold(self, message: Message, deed: Deed) -> None:
         """Keep for when the restaurant is known what the terminal would not say again; the rest it is told."""

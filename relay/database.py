@@ -15,11 +15,10 @@ from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg.rows import TupleRow, class_row, tuple_row
 
 from .errors import Code, DatabaseUnavailable, Refusal, UnknownRestaurant
-from .pools import AWAY, answer, connected, listening, pool
+from .pools import AWAY, Pool, listening
 from .protocol import Mutation
 from .settings import Settings
 
@@ -176,21 +175,30 @@ class State:
     cleared_revision: int = 0  # of the last UPDATE_ORDER clear
 
 
+@dataclass(frozen=True, slots=True)
+class Checklist:
+    """What a terminal must show at one revision, a line for each row (pos.checklist)."""
+
+    epoch: str
+    revision: int
+    lines: list[str]
+
+
 class Database:
     """The relay's PostgreSQL. Every method raises DatabaseUnavailable when it cannot be reached in time."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._reads = pool(settings.conninfo, "read", settings.pool, READ_SECONDS)
-        self._live = pool(settings.conninfo, "live", LIVE, LIVE_SECONDS)
-        self._writes = pool(
+        self._reads = Pool(settings.conninfo, "read", settings.pool, READ_SECONDS)
+        self._live = Pool(settings.conninfo, "live", LIVE, LIVE_SECONDS)
+        self._writes = Pool(
             settings.conninfo, "write", WRITERS, settings.statement_ms / 1000, lock_seconds=settings.lock_ms / 1000
         )
 
     async def open(self) -> None:
         """Make the pools ready; nothing is connected yet."""
         for one in (self._reads, self._live, self._writes):
-            await one.open(wait=False)
+            await one.open()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -198,7 +206,9 @@ class Database:
 
     def listening(self) -> AbstractAsyncContextManager[AsyncConnection[TupleRow]]:
         """A connection of the listener's own, never a pool's, that already listens to DOORBELL and PROOF."""
-        return listening(self._settings.listen_conninfo, DOORBELL, PROOF)
+        own = self._settings.listen_conninfo != self._settings.conninfo
+        variable = "LISTEN_DATABASE_URL" if own else "DATABASE_URL"
+        return listening(self._settings.listen_conninfo, variable, DOORBELL, PROOF)
 
     async def find_restaurant(self, slug: str | None) -> tuple[int, str]:
         """The restaurant with this slug (None: the default one) and its slug. Raises UnknownRestaurant."""
@@ -268,19 +278,30 @@ class Database:
             raise UnknownRestaurant(str(restaurant_id))
         return State(*rows[0])
 
+    async def checklist(self, restaurant_id: int, orders: int) -> Checklist:
+        """What a restaurant's terminals must show, of its orders the newest. Raises UnknownRestaurant."""
+        rows = await self.read(
+            "select epoch, revision, lines from pos.checklist(%s, %s)", (restaurant_id, orders), QUICK_SECONDS
+        )
+        if not rows:
+            raise UnknownRestaurant(str(restaurant_id))
+        return Checklist(*rows[0])
+
     async def read_orders(self, restaurant_id: int, before: int, rows: int) -> list[tuple[int, str]]:
         """Revision and JSON text of the orders last changed before a revision, newest first."""
         return await self.read("select revision, data from pos.read_orders(%s, %s, %s)", (restaurant_id, before, rows))
 
-    async def prove(self, instance_id: str) -> float:
-        """Ring this instance's own bell; how full the notification queue is, 0 to 1.
+    async def queue_usage(self) -> float:
+        """How full the notification queue is, 0 to 1.
 
         A queue that was full stays full until somebody asks (PostgreSQL's async.c moves its tail only then).
         """
-        rows = await self.read(
-            "select pg_notification_queue_usage(), pos.prove(%s)", (instance_id,), QUICK_SECONDS, live=True
-        )
+        rows = await self.read("select pg_notification_queue_usage()", (), QUICK_SECONDS, live=True)
         return float(rows[0][0])
+
+    async def prove(self, instance_id: str) -> None:
+        """Ring this instance's own bell."""
+        await self.read("select pos.prove(%s)", (instance_id,), QUICK_SECONDS, live=True)
 
     async def prune(self, keep_days: int, keep_log_days: int, rows: int) -> dict[str, int]:
         """Let go of at most `rows` rows each of what is old; how many went, by kind."""
@@ -298,27 +319,27 @@ class Database:
         DatabaseUnavailable, where it is not known whether the batch was committed if it was `sent`: the same
         `batch_id` may be given again and finds out.
         """
-        async with connected(self._writes) as connection:
+        async with self._writes.connection() as connection:
             try:
-                async with connection.cursor(row_factory=class_row(Answer)) as cursor:
-                    applying = cursor.execute(
-                        """select code, message, field, revision, version, details::text
-                           from pos.apply(%s, %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
-                                          %s::text[], %s::bigint[], %s)""",
-                        (
-                            batch_id,
-                            [m.restaurant_id for m in mutations],
-                            [m.client_id for m in mutations],
-                            [m.id for m in mutations],
-                            [m.type for m in mutations],
-                            [m.action for m in mutations],
-                            [m.body for m in mutations],
-                            [m.if_version for m in mutations],
-                            isolate,
-                        ),
-                    )
-                    await answer(connection, applying, self._settings.statement_ms / 1000 + COMMIT_SECONDS)
-                    return await cursor.fetchall()
+                return await self._writes.fetch(
+                    connection,
+                    """select code, message, field, revision, version, details::text
+                       from pos.apply(%s, %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
+                                      %s::text[], %s::bigint[], %s)""",
+                    (
+                        batch_id,
+                        [m.restaurant_id for m in mutations],
+                        [m.client_id for m in mutations],
+                        [m.id for m in mutations],
+                        [m.type for m in mutations],
+                        [m.action for m in mutations],
+                        [m.body for m in mutations],
+                        [m.if_version for m in mutations],
+                        isolate,
+                    ),
+                    self._settings.statement_ms / 1000 + COMMIT_SECONDS,
+                    class_row(Answer),
+                )
             except psycopg.Error as error:
                 if connection.closed:
                     raise  # perhaps after the commit
@@ -337,7 +358,7 @@ class Database:
         """The rows of a query within `seconds`; `live`: see LIVE."""
         chosen = self._live if live else self._reads
         started = time.monotonic()
-        for _ in range(chosen.max_size):
+        for _ in range(chosen.size):
             try:
                 return await _fetch(chosen, seconds, query, parameters)
             except DatabaseUnavailable as error:
@@ -347,12 +368,9 @@ class Database:
         return await _fetch(chosen, seconds, query, parameters)
 
 
-async def _fetch(
-    chosen: AsyncConnectionPool, seconds: float, query: LiteralString, parameters: Sequence[object]
-) -> list[Any]:
-    async with connected(chosen) as connection:
-        cursor = await answer(connection, connection.execute(query, parameters), seconds)
-        return await cursor.fetchall()
+async def _fetch(chosen: Pool, seconds: float, query: LiteralString, parameters: Sequence[object]) -> list[Any]:
+    async with chosen.connection() as connection:
+        return await chosen.fetch(connection, query, parameters, seconds, tuple_row)
 
 
 def _field_of(constraint: str | None) -> str | None:

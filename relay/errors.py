@@ -5,6 +5,8 @@ RelayError
     SchemaError          the database's schema is not the one this relay speaks to
     EmbeddedError        the embedded PostgreSQL cannot be started or stopped
     DatabaseUnavailable  the database cannot be reached or does not answer in time
+        OnlyStandby      the servers that can be reached are standbys
+    Deaf                 a LISTEN connection does not hear what it rings itself
     UnknownRestaurant    no restaurant has this slug
     BackupError          an export cannot be imported
     Refusal              what a terminal asked for is not done; it is told so in an ERROR
@@ -61,6 +63,31 @@ class DatabaseUnavailable(RelayError):
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
         self.sent = sent
+
+
+class OnlyStandby(DatabaseUnavailable):
+    """The servers that can be reached are standbys; the sentence says how to name the primary in `variable`."""
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(
+            f"{variable} leads to a standby only, which takes no changes and cannot LISTEN; name the primary, or all "
+            "hosts (host=a,b), of which the relay takes the one that is the primary",
+            sent=False,
+        )
+
+
+class Deaf(RelayError):
+    """A LISTEN connection did not hear what this relay notified itself of; the sentence says why that may be."""
+
+    def __init__(self, *, pooled: bool) -> None:
+        super().__init__(
+            "LISTEN goes through a pooler that does not keep it (transaction mode); "
+            "set LISTEN_DATABASE_URL to a direct connection to PostgreSQL"
+            if pooled
+            else "its own notification did not come back: the network swallows what the server says, or "
+            "LISTEN_DATABASE_URL leads to another database than DATABASE_URL"
+        )
+        self.pooled = pooled
 
 
 class BackupError(RelayError):

@@ -49,12 +49,18 @@ class Room:
         self.looked = (0.0, "", 0)  # when its head was last looked up, and the epoch and revision that were found
         self.wanted: list[int] = []  # cursors that wait for the window to reach back to them
         self.behind: set[Session] = set()  # who is sent more in the next round
+        self.moved = asyncio.Event()  # set for a moment when the head moves: whoever waits for it looks again
         self._passed: deque[Passed] = deque(maxlen=MESSAGES_KEPT)
 
     @property
     def head(self) -> int:
         """The newest revision known here; 0 before the first read."""
         return self.window.head if self.window else 0
+
+    def wake(self) -> None:
+        """Wake who waits for the head to move."""
+        self.moved.set()
+        self.moved.clear()
 
     def feed(self, session: Session) -> bool:
         """Write to a session the next chunk of what it lacks, if it takes any; False when the window has it not."""
@@ -161,6 +167,7 @@ class Hub:
         room.epoch = epoch
         room.window = Window(head, *self._limits)
         room.messages = messages
+        room.wake()
         for session in room.sessions:
             session.messages = messages
             if not first:
@@ -184,6 +191,7 @@ class Hub:
         room.window.append(changes)
         self.fan_out(room)
         self.on_changes(room, changes)
+        room.wake()
 
     def fan_out(self, room: Room) -> None:
         """Send every session of a room what it lacks."""

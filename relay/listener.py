@@ -19,11 +19,13 @@ from psycopg.rows import TupleRow
 
 from . import protocol
 from .database import PROOF, ChangeRow, Database, Head, MessageRow
-from .errors import DatabaseUnavailable
+from .errors import DatabaseUnavailable, Deaf, OnlyStandby
 from .frames import encode
 from .hub import MESSAGE_SECONDS, Hub, Passed, Room
 from .logs import fields
+from .pools import is_pooled
 from .settings import Settings
+from .versions import complaint
 from .window import Change
 
 log = logging.getLogger("relay.listener")
@@ -48,6 +50,7 @@ class Listener:
         self._dirty: set[int] = set()
         self._rung = asyncio.Event()
         self._ear = 0  # counts the LISTEN connections
+        self._server_version = 0  # of the last one, as in server_version_num
         self._heard = 0.0  # when it last heard anything, its own bell first, on this connection; 0 while deaf
         self._proof_heard = False
         self._proof_due = 0.0  # until when the last proof must be heard; 0 when none is under way
@@ -92,39 +95,50 @@ class Listener:
 
     async def _hear(self) -> None:
         attempt = 0
+        told: set[type[Exception]] = set()
         while True:
             was_hearing = False
             self._back.clear()
             try:
                 async with self._database.listening() as connection:
+                    pooled = await is_pooled(connection)
+                    self._complain_of(connection.info.server_version)
                     # LISTEN first, and only then read: until now any restaurant may have moved unheard.
                     for restaurant_id in self._hub.rooms:
                         self.ring(restaurant_id)
                     self._ear += 1
                     self._proof_due = 0.0
                     self._prove_now.set()
-                    await self._listen(connection)
-            except (psycopg.Error, OSError, TimeoutError) as error:
+                    await self._listen(connection, pooled=pooled)
+            except (psycopg.Error, OSError, TimeoutError, OnlyStandby, Deaf) as error:
                 was_hearing = self.hearing
-                if was_hearing or attempt == 0:
-                    log.warning(
-                        "deaf: the LISTEN connection is down; changes arrive by the sweep", extra=fields(error=error)
-                    )
+                if was_hearing:
+                    told.clear()
+                if type(error) not in told:
+                    log.warning("deaf: not ready, and changes arrive by the sweep", extra=fields(error=error))
+                told.add(type(error))
             self._heard = 0.0
             attempt = 0 if was_hearing else attempt + 1
             with suppress(TimeoutError):
                 async with asyncio.timeout(_backoff(attempt)):
                     await self._back.wait()
 
-    async def _listen(self, connection: psycopg.AsyncConnection[TupleRow]) -> None:
+    def _complain_of(self, server_version: int) -> None:
+        said = complaint(server_version)
+        if said and server_version != self._server_version:
+            log.warning("%s", said)
+        self._server_version = server_version
+
+    async def _listen(self, connection: psycopg.AsyncConnection[TupleRow], *, pooled: bool) -> None:
         while True:
             # Looked at first: after a freeze of this process the proof is overdue, and waits to be heard.
             overdue = 0 < self._proof_due < time.monotonic()
             async for notification in connection.notifies(timeout=HEAR_SECONDS):
                 self._take(notification)
             if overdue and self._proof_due:
-                # A pooler, or a network that swallows everything: nothing else would tell.
-                raise TimeoutError("its own notification did not come back; is LISTEN going through a pooler?")
+                # A pooler, or a network that swallows everything: nothing else would tell. (A pooler through which it
+                # has heard keeps a LISTEN.)
+                raise Deaf(pooled=pooled and not self.hearing)
 
     def _take(self, notification: psycopg.Notify) -> None:
         if self._heard:
@@ -149,11 +163,15 @@ class Listener:
                 continue
             self._proof_heard, ear = False, self._ear
             try:
-                usage = await self._database.prove(self._instance)
+                # On its own: in one transaction with the bell it is lost when the queue is so full that none rings.
+                usage = await self._database.queue_usage()
+                if usage > QUEUE_ALARM:
+                    log.warning(
+                        "some listener of the cluster does not read its notifications", extra=fields(queue=usage)
+                    )
+                await self._database.prove(self._instance)
             except DatabaseUnavailable:
                 continue  # that says nothing about the ear
-            if usage > QUEUE_ALARM:
-                log.warning("some listener of the cluster does not read its notifications", extra=fields(queue=usage))
             # It may have been heard before the call returned, and an ear that was not there yet cannot hear it.
             if not self._proof_heard and ear == self._ear:
                 self._proof_due = time.monotonic() + PROOF_GRACE

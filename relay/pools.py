@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
+from psycopg.rows import AsyncRowFactory, TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from .errors import DatabaseUnavailable
+from .errors import DatabaseUnavailable, OnlyStandby
 
 CONNECT_SECONDS = 3  # libpq's connect_timeout, per host; whole seconds, at least 2
 POOL_SECONDS = 2.0  # to wait for a connection before the database counts as away
@@ -34,63 +34,117 @@ AWAY = (
 )
 
 
-def pool(
-    conninfo: str, job: str, size: int, statement_seconds: float, *, lock_seconds: float = 0.0
-) -> AsyncConnectionPool:
-    """A pool of at most `size` autocommit connections, not opened yet; a lock is waited for without limit at 0."""
+# What bounds a statement goes with it, in its own transaction: behind a pooler a session is anybody's, and what is set
+# there is set for others. (Startup options they refuse.)
+BOUNDS: LiteralString = """select set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),
+                                  set_config('jit', 'off', true), set_config('timezone', 'UTC', true)"""
 
-    async def configure(connection: AsyncConnection[TupleRow]) -> None:
-        # Not as startup options, which poolers refuse.
-        setting = connection.execute(
-            """select set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),
-                      set_config('jit', 'off', false), set_config('timezone', 'UTC', false)""",
-            (f"{lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms"),
+
+class Pool:
+    """At most `size` connections for one job, not opened yet; a lock is waited for without limit at 0."""
+
+    def __init__(
+        self, conninfo: str, job: str, size: int, statement_seconds: float, *, lock_seconds: float = 0.0
+    ) -> None:
+        self.size = size
+        self._lock_seconds, self._statement_seconds = lock_seconds, statement_seconds
+        self._pool = AsyncConnectionPool(
+            conninfo,
+            kwargs={
+                "autocommit": True,
+                "application_name": f"relay {job}",
+                "connect_timeout": CONNECT_SECONDS,
+                "target_session_attrs": "read-write",
+                # One that was prepared on a pooler's connection is not there on its next.
+                "prepare_threshold": None,
+                **TCP,
+            },
+            name=job,
+            min_size=0,
+            max_size=size,
+            open=False,
+            timeout=POOL_SECONDS,
+            # Give up soon and start afresh with the next caller: the pool's own pauses double up to minutes.
+            reconnect_timeout=1.0,
         )
-        await answer(connection, setting, CONNECT_SECONDS)
 
-    return AsyncConnectionPool(
-        conninfo,
-        kwargs={
-            "autocommit": True,
-            "application_name": f"relay {job}",
-            "connect_timeout": CONNECT_SECONDS,
-            "target_session_attrs": "read-write",
-            **TCP,
-        },
-        name=job,
-        min_size=0,
-        max_size=size,
-        open=False,
-        timeout=POOL_SECONDS,
-        configure=configure,
-        # Give up soon and start afresh with the next caller: the pool's own pauses double up to minutes.
-        reconnect_timeout=1.0,
-    )
+    async def open(self) -> None:
+        """Make it ready; nothing is connected yet."""
+        await self._pool.open(wait=False)
+
+    async def close(self, seconds: float) -> None:
+        """Close every connection, and wait so long for attempts to connect that are under way."""
+        await self._pool.close(seconds)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """One of its connections. Raises DatabaseUnavailable when there is none, or when it breaks."""
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except PoolTimeout as error:
+            raise DatabaseUnavailable(str(error), sent=False) from error
+        except AWAY as error:
+            raise DatabaseUnavailable(str(error)) from error
+
+    async def fetch(
+        self,
+        connection: AsyncConnection[TupleRow],
+        query: LiteralString,
+        parameters: Sequence[object],
+        seconds: float,
+        row_factory: AsyncRowFactory[T],
+    ) -> list[T]:
+        """The rows of a statement, run in a transaction of its own and committed.
+
+        Raises what psycopg raises where the server refused it, or it was never sent: nothing is committed then.
+        DatabaseUnavailable where that cannot be known.
+        """
+        # Whom we hang up on works on: the server must end it by itself, and no later.
+        statement_seconds = min(self._statement_seconds, seconds)
+        bounds = f"{self._lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms"
+
+        async def run() -> list[T]:
+            complete = False
+            try:
+                async with connection.cursor(row_factory=row_factory) as cursor:
+                    # One round trip. With a COMMIT of its own, for an error that comes with the end of the pipeline,
+                    # such as a full notification queue, is an IndexError to psycopg 3.3.
+                    async with connection.pipeline():
+                        await connection.execute("begin")
+                        await connection.execute(BOUNDS, bounds)
+                        await cursor.execute(query, parameters)
+                        complete = True
+                        await connection.execute("commit")
+                    return await cursor.fetchall()
+            except Exception as error:
+                if complete and not _is_refusal(error):
+                    # A backend that is ended says so (57P01) before its socket is closed, perhaps after the commit.
+                    connection.pgconn.finish()
+                    raise DatabaseUnavailable(str(error)) from error
+                if not connection.closed:
+                    await connection.rollback()
+                raise
+
+        return await answer(connection, run(), seconds)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the server says that it rolled back and goes on: an ERROR, and not the FATAL last word of a backend."""
+    if not isinstance(error, psycopg.Error):
+        return False
+    return (error.diag.severity_nonlocalized or error.diag.severity) == "ERROR"
 
 
 @asynccontextmanager
-async def connected(chosen: AsyncConnectionPool) -> AsyncIterator[AsyncConnection[TupleRow]]:
-    """A connection of a pool. Raises DatabaseUnavailable when there is none, or when it breaks."""
+async def listening(conninfo: str, variable: str, *channels: LiteralString) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """A connection in no pool that already listens. Raises what psycopg raises, and OnlyStandby (of `variable`)."""
     try:
-        async with chosen.connection() as connection:
-            yield connection
-    except PoolTimeout as error:
-        raise DatabaseUnavailable(str(error), sent=False) from error
-    except AWAY as error:
-        raise DatabaseUnavailable(str(error)) from error
-
-
-@asynccontextmanager
-async def listening(conninfo: str, *channels: LiteralString) -> AsyncIterator[AsyncConnection[TupleRow]]:
-    """A connection in no pool that already listens. Raises what psycopg raises."""
-    connection = await AsyncConnection.connect(
-        conninfo,
-        autocommit=True,
-        application_name="relay listen",
-        connect_timeout=CONNECT_SECONDS,
-        target_session_attrs="read-write",
-        **TCP,
-    )
+        connection = await _connect(conninfo, "read-write")
+    except psycopg.OperationalError as error:
+        if await is_standby(conninfo):
+            raise OnlyStandby(variable) from error
+        raise
     try:
         for channel in channels:
             await answer(connection, connection.execute(f"listen {channel}"), CONNECT_SECONDS)
@@ -98,6 +152,41 @@ async def listening(conninfo: str, *channels: LiteralString) -> AsyncIterator[As
     finally:
         # Hard: a polite close waits for a peer that may be gone.
         connection.pgconn.finish()
+
+
+async def is_pooled(connection: AsyncConnection[TupleRow]) -> bool:
+    """Whether a pooler stands between: then the process that was named at the login is not the one that answers."""
+    asking = connection.execute("select pg_backend_pid()")
+    row = await (await answer(connection, asking, CONNECT_SECONDS)).fetchone()
+    return row is not None and row[0] != connection.info.backend_pid
+
+
+async def is_standby(conninfo: str) -> bool:
+    """Whether a server that no primary could be found at does answer, and replays another's changes."""
+    try:
+        connection = await _connect(conninfo, "any")
+    except psycopg.Error:
+        return False
+    try:
+        row = await (
+            await answer(connection, connection.execute("select pg_is_in_recovery()"), CONNECT_SECONDS)
+        ).fetchone()
+    except psycopg.Error:
+        return False
+    finally:
+        connection.pgconn.finish()
+    return row is not None and bool(row[0])
+
+
+async def _connect(conninfo: str, attributes: str) -> AsyncConnection[TupleRow]:
+    return await AsyncConnection.connect(
+        conninfo,
+        autocommit=True,
+        application_name="relay listen",
+        connect_timeout=CONNECT_SECONDS,
+        target_session_attrs=attributes,
+        **TCP,
+    )
 
 
 async def answer(connection: AsyncConnection[TupleRow], asking: Coroutine[Any, Any, T], seconds: float) -> T:

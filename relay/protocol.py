@@ -36,11 +36,8 @@ _HELLO = Spec(
 )
 _SYNC_REQUEST = Spec({"epoch": bodies.text(null=True), "revision": _COUNTER})
 _GOODBYE = Spec({"clientId": _CLIENT_ID})
-_HEARTBEAT = Spec(
-    dict.fromkeys(
-        ("ping", "response"), bodies.must_be("true or false", lambda value: isinstance(value, bool), null=True)
-    )
-)
+_SWITCH = bodies.must_be("true or false", lambda value: isinstance(value, bool), null=True)
+_HEARTBEAT = Spec(dict.fromkeys(("ping", "response", "checksum"), _SWITCH))
 _RELAYED = Spec({"to": _CLIENT_ID})
 
 
@@ -333,9 +330,12 @@ def error(refusal: Refusal, ref: str | None = None, *, now_ms: int) -> str:
     return message("ERROR", f"{_dumps(data)[:-1]}{details}}}", now_ms, ref=ref or refusal.ref)
 
 
-def heartbeat(revision: int, head: int, *, now_ms: int) -> str:
-    """The answer to a HEARTBEAT: the last revision written to this terminal, and the restaurant's."""
-    return message("HEARTBEAT", _dumps({"response": True, "revision": revision, "head": head}), now_ms)
+def heartbeat(revision: int, head: int, *, now_ms: int, **check: int) -> str:
+    """The answer to a HEARTBEAT: the last revision written to this terminal, and the restaurant's.
+
+    `check` are the further keys of one that has a checksum (`checksum`, `orders`); its `revision` is the checksum's.
+    """
+    return message("HEARTBEAT", _dumps({"response": True, "revision": revision, "head": head, **check}), now_ms)
 
 
 def sync_changes(epoch: str, from_: int, revision: int, *, ref: str | None = None, now_ms: int) -> str:

@@ -12,7 +12,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from .errors import DatabaseUnavailable, SchemaError
+from .errors import DatabaseUnavailable, OnlyStandby, SchemaError
+from .pools import is_standby
 
 VERSION = 2
 ENTRY = "schema.sql"
@@ -122,6 +123,8 @@ async def connected(conninfo: str, seconds: float) -> AsyncIterator[AsyncConnect
     except TimeoutError as error:
         raise DatabaseUnavailable(f"the database did not answer within {seconds:.0f} s") from error
     except psycopg.OperationalError as error:
+        if await is_standby(conninfo):
+            raise OnlyStandby("DATABASE_URL") from error
         raise DatabaseUnavailable(str(error), sent=False) from error
     except psycopg.Error as error:
         raise SchemaError(

@@ -15,6 +15,7 @@ import uvloop
 from . import schema, upkeep
 from .app import build
 from .appdata import AppData
+from .checksums import Checksums
 from .connection import Connections
 from .database import Database
 from .errors import DatabaseUnavailable, RelayError
@@ -70,9 +71,10 @@ class Relay:
         self.listener = Listener(self.database, self.hub, settings)
         self.writer = Writer(self.database, settings, self.listener.ring)
         self.syncer = Syncer(self.database, self.hub, settings, self.listener.ring)
+        self.checksums = Checksums(self.database, settings, self.listener.ring)
         self.webapp = WebApp(AppData(self.database), self.hub, settings)
         self.connections = Connections(
-            self.database, self.hub, self.writer, self.syncer, settings, self.webapp.profile_of
+            self.database, self.hub, self.writer, self.syncer, self.checksums, settings, self.webapp.profile_of
         )
         self.listener.on_return = self.connections.pay
         self._server = Server(self._config(), self)
@@ -125,14 +127,14 @@ class Relay:
             tasks.create_task(upkeep.run(self.database, self.settings), name="upkeep")
 
     async def _schema(self) -> None:
-        said = False
+        said: set[type[DatabaseUnavailable]] = set()
         while True:
             try:
                 await schema.ensure(self.settings.conninfo, upgrade=self.settings.apply_schema)
             except DatabaseUnavailable as error:
-                if not said:
+                if type(error) not in said:
                     log.warning("the database is not there yet; waiting for it", extra=fields(error=error))
-                said = True
+                said.add(type(error))
                 await asyncio.sleep(SCHEMA_DELAY)
             else:
                 return

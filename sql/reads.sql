@@ -123,6 +123,35 @@ language sql stable set search_path = '' as $$
 $$;
 comment on function pos.snapshot(bigint, integer) is 'The state of a restaurant at one revision, as JSON texts, with its newest orders.';
 
+create or replace function pos.checklist(p_restaurant_id bigint, p_orders integer)
+returns table (epoch text, revision bigint, lines text[])
+language sql stable set search_path = '' as $$
+  -- Only what every terminal can write in the same way: no digits of a price, no order of keys. What a row says beyond
+  -- its version cannot differ, for a version is written once.
+  select pos.epoch(), h.revision, array(
+    select concat_ws(' ', 'table', t.version, t.id) from pos.tables as t where t.restaurant_id = p_restaurant_id
+    union all
+    select concat_ws(' ', 'dish', m.version, m.id) from pos.menu_items as m where m.restaurant_id = p_restaurant_id
+    union all
+    select concat_ws(' ', 'category', c.name) from pos.categories as c where c.restaurant_id = p_restaurant_id
+    union all
+    select concat_ws(' ', 'order', x.version, x.id)
+    from (
+      select o.version, o.id from pos.order_history as o
+      where o.restaurant_id = p_restaurant_id and o.revision > h.cleared_revision
+      order by o.revision desc limit p_orders
+    ) as x
+    union all
+    -- Terminals know no version of the settings, so of these the values count, as far as they have no digits.
+    select concat_ws(' ', 'setting', s.key, case when jsonb_typeof(s.value) in ('string', 'boolean') then s.value #>> '{}' end)
+    from jsonb_each(r.settings) as s
+  )
+  from pos.restaurants as r
+  join pos.heads as h on h.restaurant_id = r.restaurant_id
+  where r.restaurant_id = p_restaurant_id;
+$$;
+comment on function pos.checklist(bigint, integer) is 'What a terminal of the restaurant must show at one revision, a line for each row; a checksum is made of it.';
+
 create or replace function pos.read_orders(p_restaurant_id bigint, p_before bigint, p_rows integer)
 returns table (revision bigint, data text)
 language sql stable set search_path = '' as $$

@@ -21,6 +21,8 @@ VERSION = os.environ.get("PG", "18")
 BIN_DIR = None if VERSION == "18" else Path("/usr/lib/postgresql", VERSION, "bin")
 # Below the range from which the system picks ports by itself, so that nobody takes it while a test restarts PostgreSQL.
 PORTS = range(20_000, 32_768)
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 2 * 1024**3  # that must be free there; a full suite takes a tenth of it
 
 
 class TestCluster(Cluster):
@@ -50,8 +52,8 @@ class TestCluster(Cluster):
 @contextmanager
 def running_cluster(**options: str) -> Iterator[TestCluster]:
     """A new cluster in a folder with a short name, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="relay-test-"))
-    settings = {"fsync": "off", "max_connections": "200", **options}
+    folder = cluster_folder()
+    settings = {"fsync": "off", "max_connections": "200", "max_wal_size": "128MB", **options}
     cluster = TestCluster(folder, bin_dir=BIN_DIR, port=free_port(), options=settings)
     try:
         cluster.start()
@@ -59,6 +61,12 @@ def running_cluster(**options: str) -> Iterator[TestCluster]:
     finally:
         cluster.stop()
         shutil.rmtree(folder)
+
+
+def cluster_folder() -> Path:
+    """A new folder with a short name: in memory where there is room, for a database is 300 files to make and remove."""
+    roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
+    return Path(tempfile.mkdtemp(prefix="relay-test-", dir=MEMORY if roomy else None))
 
 
 def free_port() -> int:

@@ -20,9 +20,10 @@ import psycopg
 
 from relay import schema
 from tests.cluster import running_cluster
+from tests.patient import PatientTerminal as Waiter
+from tests.patient import acknowledged_in_database
 from tests.relays import RelayProcess
-from tests.terminals import PatientTerminal as Waiter
-from tests.terminals import Row, acknowledged_in_database, agree
+from tests.terminals import Row, agree
 from tests.waiting import until
 
 WAITERS = ("Aung", "Hla", "Khin", "Min", "Su", "Zaw")

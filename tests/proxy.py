@@ -13,6 +13,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.waiting import slow_down
 
 READY = b"Z\x00\x00\x00\x05I"  # ReadyForQuery, idle: PostgreSQL has committed (manual, "Message Formats")
+# An ErrorResponse (manual, "Error and Notice Message Fields").
+ENDED_FIELDS = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+ENDED = b"E" + struct.pack("!I", 4 + len(ENDED_FIELDS)) + ENDED_FIELDS
 PIECE = 64 * 1024
 
 
@@ -22,6 +25,7 @@ class Link:
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client, self.server = client, server
         self.answer_is_lost = False
+        self.last_word: bytes | None = None  # instead of a reset where an answer is lost
 
     def reset(self) -> None:
         """End it with a RST on both sides, as a machine does that has forgotten the connection."""
@@ -46,6 +50,7 @@ class Proxy:
         self.delay = 0.0  # seconds by which everything is late, each way
         self.losses = 0
         self._lose_answer_to: bytes | None = None
+        self._last_word: bytes | None = None
 
     @property
     def conninfo(self) -> str:
@@ -53,7 +58,14 @@ class Proxy:
 
     def lose_answer_to(self, said: bytes) -> None:
         """Once: let the statement that holds `said` commit, swallow its answer, and reset the link."""
-        self._lose_answer_to = said
+        self._lose_answer_to, self._last_word = said, None
+
+    def end_after(self, said: bytes) -> None:
+        """Once: let the statement that holds `said` commit, and say behind its answer that the backend is ended.
+
+        So does PostgreSQL, a moment before it closes the connection; here that moment does not end.
+        """
+        self._lose_answer_to, self._last_word = said, ENDED
 
     def reset(self) -> None:
         """Reset every link."""
@@ -109,12 +121,16 @@ class Proxy:
             if self.deaf:
                 continue
             if to_server and self._lose_answer_to is not None and self._lose_answer_to in data:
-                self._lose_answer_to, link.answer_is_lost = None, True
+                self._lose_answer_to, link.answer_is_lost, link.last_word = None, True, self._last_word
             if link.answer_is_lost and not to_server:
                 if data.endswith(READY):
                     self.losses += 1
-                    link.reset()
-                continue
+                    if link.last_word is None:
+                        link.reset()
+                    else:
+                        data = data.removesuffix(READY) + link.last_word
+                if link.last_word is None:
+                    continue
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError  # one side has ended, and the other goes with it

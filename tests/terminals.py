@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import secrets
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import psycopg
 import websockets
 
+from relay.checksums import checksum
 from tests.waiting import until
 
 Row = dict[str, Any]
@@ -211,7 +212,7 @@ class Terminal:
         self.menu = {row["id"]: row for row in data["menuItems"]}
         self.categories = set(data["categories"])
         self.settings = data["settings"]
-        self.orders = {row["id"]: row for row in data["orderHistory"]}
+        self.orders = {row["id"]: row for row in reversed(data["orderHistory"])}
 
     def _change(self, message: Row) -> None:
         revision = message["revision"]
@@ -244,6 +245,7 @@ class Terminal:
             if action in ("delete", "delete_item"):
                 rows.pop(row["id"], None)
             else:
+                rows.pop(row["id"], None)  # the newest last: of the orders only so many are checked
                 rows[row["id"]] = row
 
     def _fail_answers(self) -> None:
@@ -255,6 +257,27 @@ class Terminal:
 
     # Checking
 
+    def checksum(self, orders: int) -> int:
+        """Of what it shows, its newest `orders` orders (docs/protocol.md, section 6)."""
+        lines = [f"table {row['version']} {row['id']}" for row in self.tables.values()]
+        lines += [f"dish {row['version']} {row['id']}" for row in self.menu.values()]
+        lines += [f"order {row['version']} {row['id']}" for row in list(self.orders.values())[-orders:]]
+        lines += [f"category {name}" for name in self.categories]
+        for name, value in self.settings.items():
+            said = json.dumps(value) if isinstance(value, bool) else value
+            lines.append(f"setting {name} {said}" if isinstance(said, str) else f"setting {name}")
+        checks = sorted(zlib.crc32(line.encode()) for line in lines)
+        return zlib.crc32(",".join(map(str, checks)).encode())
+
+    async def checks(self, within: float = 5.0) -> bool | None:
+        """Ask for the checksum: whether it is its own, or None where there is none, or of another revision."""
+        before = len(self.received)
+        await self.say("HEARTBEAT", {"ping": True, "checksum": True})
+        told = (await self.hears("HEARTBEAT", within, after=before))["data"]
+        if "checksum" not in told or told["revision"] != self.revision:
+            return None
+        return bool(told["checksum"] == self.checksum(told["orders"]))
+
     @property
     def state(self) -> Row:
         """What it shows."""
@@ -265,71 +288,6 @@ class Terminal:
             "settings": self.settings,
             "orders": self.orders,
         }
-
-
-class Mutation(NamedTuple):
-    """What a terminal asks for, under the id it keeps however often it asks."""
-
-    id: str
-    type: str
-    data: Row
-
-
-class PatientTerminal(Terminal):
-    """A terminal that repeats what is not answered, by its id and to any relay, and keeps a queue while it is away."""
-
-    def __init__(self, url: str, client_id: str) -> None:
-        super().__init__(url, client_id)
-        self.away = False
-        self.queue: list[Mutation] = []
-        self.done: list[tuple[Mutation, Row]] = []  # each with its ACK's data
-        self._numbers = itertools.count(1)
-
-    async def do(self, type_: str, data: Row) -> Row:
-        """Have something done and return its ACK's data; while away, queue it and return nothing."""
-        mutation = Mutation(f"{self.client_id}-{next(self._numbers)}", type_, data)
-        if self.away:
-            self.queue.append(mutation)
-            return {}
-        return await self.deliver(mutation)
-
-    async def update(self, type_: str, action: str, row: object, **_: Any) -> Row:
-        return await self.do(type_, {"action": action, "data": row})
-
-    async def deliver(self, mutation: Mutation, within: float = 20.0) -> Row:
-        """Ask until it is acknowledged, and return the ACK's data; a refusal fails the test."""
-
-        async def ask_once() -> Row:
-            try:
-                answer = await self.ask(mutation.type, mutation.data, id=mutation.id)
-            except websockets.ConnectionClosed:
-                return {}
-            assert answer["type"] == "ACK" or answer["data"]["retryable"], (mutation, answer)
-            ack: Row = answer["data"] if answer["type"] == "ACK" else {}
-            return ack
-
-        ack = await until(ask_once, within, f"an ACK of {mutation.id}")
-        self.done.append((mutation, ack))
-        return ack
-
-    async def leave(self) -> None:
-        """Be cut off; from now on everything is queued."""
-        self.away = True
-        await self.cut()
-
-    async def come_back(self, url: str) -> None:
-        """Connect to any relay, resume from the cursor, and send what has gathered."""
-        await self.cut()
-        self.url = url
-        await self.connect()
-        while self.queue:
-            await self.deliver(self.queue.pop(0))
-        self.away = False
-
-    async def repeat_everything(self) -> None:
-        """Send once more what was acknowledged; each mutation gets its first answer."""
-        for mutation, ack in [*self.done]:
-            assert await self.deliver(mutation) == ack, mutation
 
 
 @asynccontextmanager
@@ -382,19 +340,23 @@ def follows_the_log(conninfo: str, *found: Terminal, slug: str = "default") -> i
     return sum(len(one.applied) for one in found)
 
 
+def checksum_in_database(conninfo: str, orders: int, slug: str = "default") -> int:
+    """The checksum that a relay would give of a restaurant, with so many of its newest orders."""
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(
+            "select c.lines from pos.find_restaurant(%s) as r, pos.checklist(r.restaurant_id, %s) as c", (slug, orders)
+        ).fetchone()
+    assert row is not None
+    return checksum(row[0])
+
+
 async def agree(conninfo: str, *found: Terminal, slug: str = "default", within: float = 10.0) -> None:
     """Wait until terminals hold the newest revision; then everything they show is what the database holds."""
     revision, state = state_in_database(conninfo, slug)
+    checks = checksum_in_database(conninfo, 1000, slug)
     for one in found:
         await one.reaches(revision, within)
         assert one.faults == [], one.faults
         assert one.revision == revision
         assert one.state == state, f"{one.client_id} shows something else than the database"
-
-
-def acknowledged_in_database(conninfo: str, *found: PatientTerminal) -> None:
-    """What was acknowledged stands in the ledger, with the revision of its ACK."""
-    with psycopg.connect(conninfo) as connection:
-        ledger = connection.execute("select client_id, mutation_id, revision from pos.mutations").fetchall()
-    for one in found:
-        assert {(one.client_id, mutation.id, ack["revision"]) for mutation, ack in one.done} <= set(ledger)
+        assert one.checksum(1000) == checks, f"{one.client_id} has another checksum than the database"

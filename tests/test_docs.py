@@ -19,7 +19,7 @@ from relay.errors import Code
 from relay.settings import Settings
 from tests.cluster import free_port
 from tests.relays import local_relay
-from tests.terminals import state_in_database
+from tests.terminals import Terminal, state_in_database
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
@@ -86,6 +86,17 @@ WHILE_AWAY = (
     "select pos.update_order(1, 'clear', '{}')",
     "insert into pos.order_history (restaurant_id, id, status, total) values (1, 'o2', 'pending', 1)",
 )
+
+
+def test_the_checksum_on_the_page_is_that_of_the_state_on_the_page() -> None:
+    messages: list[Any] = [strictjson.parse(text) for text in blocks(PROTOCOL, "json")]
+    terminal = Terminal("ws://nowhere")
+    told = next(message["data"] for message in messages if "timestamp" in message and "checksum" in message["data"])
+    for message in messages:
+        if "timestamp" in message and terminal.revision < told["revision"]:
+            terminal._hear(message)
+    assert (terminal.revision, terminal.faults) == (told["revision"], [])
+    assert terminal.checksum(told["orders"]) == told["checksum"]
 
 
 @asynccontextmanager
@@ -177,6 +188,21 @@ def test_every_setting_that_a_page_names_exists(page: Path) -> None:
 def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     targets = re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert set(re.findall(r"(?:`|\$ |=\S+ )make ([a-z0-9-]+)", page.read_text())) <= set(targets)
+
+
+def test_every_test_that_the_guarantees_name_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", GUARANTEES.read_text())
+    assert len(named) > 30
+    for file, name in named:
+        assert (ROOT / file).is_file(), file
+        assert not name or re.search(rf"^ *(?:async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), name
+
+
+def test_every_row_of_the_guarantees_names_what_shows_it() -> None:
+    rows = [line.strip("| ").split(" | ") for line in GUARANTEES.read_text().splitlines() if line.startswith("| ")]
+    shown = [row[-1] for row in rows[2:] if not row[0].startswith("**")]
+    assert len(shown) > 30
+    assert [cell for cell in shown if not re.search(r"`(?:tests/|make )", cell)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

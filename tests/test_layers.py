@@ -16,7 +16,7 @@ MOST_LINES = 400
 # Lowest first. A module imports from the lines above its own, never from beside or below it: so there are no cycles.
 LAYERS = """
     __init__ errors
-    frames logs origins pools settings strictjson vault
+    frames logs origins pools settings strictjson vault versions
     bodies embedded schema wire window
     asgi protocol restaurants
     appmessages database
@@ -24,7 +24,7 @@ LAYERS = """
     backups staff
     session
     hub writer upkeep
-    listener
+    checksums listener
     syncer
     connection floors
     webapp

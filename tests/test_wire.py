@@ -212,6 +212,7 @@ async def test_messages_before_an_illegal_frame_in_one_segment_are_not_lost(rela
         (GOODBYE, 1000),  # these two were answered as they were parsed
         (b"\xff\xff\xff\xff", 1002),
     ],
+    ids=["nothing", "a ping", "a close", "no frame"],  # masks are random, and every process must find the same names
 )
 @on_both_loops
 async def test_a_text_that_is_not_utf8_closes_1007_quietly(relay: Served, after: bytes, code: int) -> None:

@@ -178,8 +178,12 @@ async def test_a_terminal_that_sends_faster_than_it_is_answered_loses_nothing(re
             row = {"id": "t1", "seats": seats}
             await fast.say("UPDATE_TABLE", {"action": "update", "data": row}, id=f"m{seats}")
         await agree_at(database, 1001, fast, other)
-        answers = [m for m in fast.received if m["type"] in ("ACK", "ERROR")]
-        assert [(m["type"], m["ref"], m["data"]["revision"]) for m in answers[1:]] == [
+
+        def answers() -> list[Row]:
+            return [m for m in fast.received if m["type"] in ("ACK", "ERROR")]
+
+        await until(lambda: len(answers()) == 1001, what="the last answers, which may come after their changes")
+        assert [(m["type"], m["ref"], m["data"]["revision"]) for m in answers()[1:]] == [
             ("ACK", f"m{seats}", seats + 2) for seats in range(1000)
         ]
 

@@ -102,8 +102,11 @@ async def test_nothing_crosses_from_one_restaurant_to_another(relay: LocalRelay,
         await a.say("UPDATE_SETTINGS", {"restaurantName": "A", "restaurant": "b", "restaurantId": 3})
         await a.reaches(3)
         await agree(database, a, slug="a")
+        await b.say("HEARTBEAT")
+        await b.hears("HEARTBEAT")
+        heard = [(m["type"], m["data"].get("data", {}).get("seats")) for m in b.received if "revision" in m]
+        assert heard == [("UPDATE_TABLE", 2)], "of another restaurant"
         await agree(database, b, slug="b")
-        assert [m["data"]["data"]["seats"] for m in b.received if "revision" in m] == [2]
         assert (await relay.get("/api/settings?restaurant=b"))[2]["settings"] == {}
 
 

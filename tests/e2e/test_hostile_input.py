@@ -149,7 +149,7 @@ def wrong_types() -> list[tuple[str, str]]:
 
 
 def wrong_values(name: str) -> list[object]:
-    return [{"a": 1}, [1], 1 if name in ("serviceChargeEnabled", "ping", "response") else True]
+    return [{"a": 1}, [1], 1 if name in ("serviceChargeEnabled", "ping", "response", "checksum") else True]
 
 
 def contents(database: str) -> dict[str, list[str]]:

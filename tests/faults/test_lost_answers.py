@@ -17,6 +17,7 @@ from tests.terminals import Terminal, agree, terminals
 from tests.waiting import until
 
 AT_WORK = "select 1 from pg_stat_activity where wait_event = 'PgSleep' and application_name = 'relay write'"
+END_WRITERS = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'relay write'"
 TABLE = {"number": 1, "seats": 4, "status": "available"}
 
 
@@ -66,6 +67,50 @@ async def test_without_an_id_too_it_is_done_once(database: str) -> None:
         await other.hears("MESSAGE")
         assert [m["data"] for m in other.received if m["type"] == "MESSAGE"] == [{"text": "needle"}]
         assert not [m for m in first.received if m["type"] == "ERROR"]
+
+
+async def test_a_backend_that_is_ended_after_its_commit_is_asked_about_too(database: str) -> None:
+    """It says so (57P01) before its connection is closed. That it was ended does not mean that nothing was done."""
+    async with (
+        proxied(database) as proxy,
+        local_relay(proxy.conninfo, listen_conninfo=database) as relay,
+        terminals(relay.url, 2) as (first, other),
+    ):
+        for number, word in enumerate((b"needle", b"thread")):
+            proxy.end_after(word)
+            # Without an id nothing but the batch's own tells that it was done.
+            await first.say("MESSAGE", {"text": word.decode()})
+            await first.update("UPDATE_SETTINGS", "update", {"number": number})
+            assert proxy.losses == number + 1
+        assert execute(database, "select count(*) from pos.messages") == 2
+        await until(lambda: len(messages(other)) == 2)
+        assert messages(other) == [{"text": "needle"}, {"text": "thread"}]
+        assert not [m for m in first.received if m["type"] == "ERROR"]
+        await agree(database, first, other)
+
+
+async def test_backends_that_are_ended_at_work_cost_and_double_nothing(database: str) -> None:
+    async with (
+        local_relay(database) as relay,
+        load(database, relay.url, tills=6) as working,
+        terminals(relay.url, 1) as (first,),
+    ):
+        for number in range(40):
+            await first.say("MESSAGE", {"number": number})
+            execute(database, END_WRITERS)
+            await working.goes_on(1)
+        await first.update("UPDATE_SETTINGS", "update", {"theme": "dark"})
+        numbers = [row["number"] for row in sent(database)]
+        assert numbers == list(range(40))
+
+
+def messages(terminal: Terminal) -> list[Any]:
+    return [message["data"] for message in terminal.received if message["type"] == "MESSAGE"]
+
+
+def sent(conninfo: str) -> list[Any]:
+    with psycopg.connect(conninfo) as connection:
+        return [row[0] for row in connection.execute("select data from pos.messages order by number")]
 
 
 async def test_a_request_that_is_lost_is_made_again(database: str) -> None:

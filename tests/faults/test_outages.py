@@ -7,14 +7,17 @@ import time
 from contextlib import suppress
 
 import psycopg
+import pytest
 
 from tests.cluster import VERSION, TestCluster, running_cluster
-from tests.faults.deeds import TABLE, seat
+from tests.faults.deeds import TABLE, execute, seat
 from tests.load import load
 from tests.proxy import proxied
 from tests.relays import LocalRelay, local_relay
 from tests.terminals import Terminal, agree, terminals
 from tests.waiting import until
+
+ALARM = "does not read its notifications"
 
 
 async def test_a_killed_postgresql_costs_no_acknowledged_change(private_cluster: TestCluster) -> None:
@@ -30,7 +33,9 @@ async def test_a_killed_postgresql_costs_no_acknowledged_change(private_cluster:
             await asyncio.to_thread(private_cluster.restart)
             back = time.monotonic()
             await working.goes_on(1)
-            assert time.monotonic() - back < 2.0, "served again too late"
+            served = time.monotonic() - back
+            assert served < 2.0, "served again too late"
+            print(f"served again {served:.2f} s after PostgreSQL was")
             await working.goes_on(10)
         refusals = {code for till in working.tills for code in till.refusals}
         assert refusals <= {"UNAVAILABLE"}
@@ -141,10 +146,32 @@ async def test_a_database_that_is_short_of_memory_is_away_and_not_the_end(databa
         await agree(database, terminal)
 
 
+async def test_a_listener_that_does_not_read_is_told_of_long_before_the_queue_is_full(
+    private_cluster: TestCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_cluster.create_database("minipos")
+    conninfo = private_cluster.conninfo("minipos")
+    async with local_relay(conninfo, proof_seconds=0.5) as relay, terminals(relay.url, 1) as (terminal,):
+        with psycopg.connect(private_cluster.conninfo("postgres")) as offender:
+            offender.execute("listen elsewhere")
+            offender.commit()
+            offender.execute("select 1")
+            assert ALARM not in caplog.text
+            # 94 MB of 8 GB.
+            execute(
+                conninfo, "select count(pg_notify('x', repeat('x', 7900) || n)) from generate_series(1, 12000) as n"
+            )
+            await until(lambda: ALARM in caplog.text, what="the alarm")
+            await terminal.update("UPDATE_SETTINGS", "update", {"theme": "dark"})
+            await agree(conninfo, terminal)
+
+
 # Before PostgreSQL 17 the queue cannot be made so small that a test could fill it.
 if VERSION != "15":
 
-    async def test_a_full_notification_queue_refuses_nothing_for_good() -> None:
+    async def test_a_full_notification_queue_is_told_of_and_refuses_nothing_for_good(
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
         with running_cluster(max_notify_queue_pages="64") as cluster:
             cluster.create_database("minipos")
             conninfo = cluster.conninfo("minipos")
@@ -157,6 +184,7 @@ if VERSION != "15":
                     error = await terminal.refused("UPDATE_SETTINGS", {"theme": "dark"})
                     assert error["retryable"], error
                     assert (await relay.health())["database"]["reached"]
+                    await until(lambda: ALARM in caplog.text, what="the alarm")
                 await until(lambda: is_dark(terminal), within=5.0)
                 await agree(conninfo, terminal)
 

@@ -13,8 +13,9 @@ import pytest
 from relay.database import State
 from tests.cluster import TestCluster
 from tests.faults.deeds import TABLE, execute, order
+from tests.patient import PatientTerminal
 from tests.relays import LocalRelay, local_relay
-from tests.terminals import PatientTerminal, Row, Terminal, agree
+from tests.terminals import Row, Terminal, agree
 from tests.waiting import until
 
 BILL = "POS-11262026-001"

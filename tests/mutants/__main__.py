@@ -9,21 +9,26 @@ even be imported, or a database that cannot be made. Exit status 1 if a fault is
 
 from __future__ import annotations
 
+import os
 import re
+import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("relay", "sql", "tests")
 SECONDS = 180  # for the tests of one mutant
+LEAVE_SECONDS = 30.0  # for tests that are interrupted, to stop their PostgreSQL and remove its data
+MARK = "MUTANT_RUN"  # in the environment of all that a run starts
 AT_ONCE = 2
 TESTS_FAILED = 1  # pytest's exit status; others mean that nothing was tested
 RENEW = "does not apply: make the change anew and put `git diff -U2` into the patch"
@@ -62,9 +67,37 @@ def copy_of_the_tree() -> Iterator[Path]:
         yield Path(folder)
 
 
-def run_tests(folder: Path, tests: Iterable[str], seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
+def run_tests(folder: Path, tests: Iterable[str], seconds: float = SECONDS) -> tuple[int | None, str]:
+    """Pytest's exit status and output; no status where it took longer, and then nothing of it is left running."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-rfE", "-p", "no:cacheprovider", "--tb=short", *tests]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False)
+    mark = secrets.token_hex(8)
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, MARK: mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        try:
+            output, _ = running.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                running.communicate(timeout=LEAVE_SECONDS)
+            return None, ""
+        finally:
+            running.kill()
+            end_all(mark)
+    return running.returncode, output
+
+
+def end_all(mark: str) -> None:
+    """Kill what a run has left: its PostgreSQL is in a session of its own, and its relays in their groups."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def try_out(mutant: Mutant) -> Outcome:
@@ -79,14 +112,13 @@ def try_out(mutant: Mutant) -> Outcome:
         )
         if applied.returncode:
             return outcome(fault=f"{RENEW}: {applied.stderr.strip()}")
-        try:
-            done = run_tests(folder, mutant.tests)
-        except subprocess.TimeoutExpired:
-            return outcome(fault=f"its tests took longer than {SECONDS} s")
-    failed = re.search(r"^FAILED (\S+)", done.stdout, flags=re.MULTILINE)
-    if done.returncode == TESTS_FAILED and failed:
+        status, output = run_tests(folder, mutant.tests)
+    if status is None:
+        return outcome(fault=f"its tests took longer than {SECONDS} s")
+    failed = re.search(r"^FAILED (\S+)", output, flags=re.MULTILINE)
+    if status == TESTS_FAILED and failed:
         return outcome(seen_by=failed[1].rpartition("::")[2])
-    return outcome(fault="not seen" if done.returncode == 0 else f"nothing was tested: {done.stdout[-2000:]}")
+    return outcome(fault="not seen" if status == 0 else f"nothing was tested: {output[-2000:]}")
 
 
 def main(numbers: list[str]) -> int:
@@ -94,9 +126,12 @@ def main(numbers: list[str]) -> int:
     mutants = [one for one in mutants if not numbers or one.patch.name.partition("-")[0] in numbers]
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     with copy_of_the_tree() as folder:
-        sound = run_tests(folder, tests, SECONDS * 2)
-    if sound.returncode:
-        print(f"without any mutant these tests must pass, and do not:\n{sound.stdout[-4000:]}")
+        status, output = run_tests(folder, tests, SECONDS * 2)
+    if status is None:
+        print(f"without any mutant these tests took longer than {SECONDS * 2} s: {' '.join(tests)}")
+        return 1
+    if status:
+        print(f"without any mutant these tests must pass, and do not:\n{output[-4000:]}")
         return 1
     print(f"without a mutant: {len(tests)} named tests pass", flush=True)
     unseen = 0

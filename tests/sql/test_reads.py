@@ -114,6 +114,34 @@ def test_orders_are_the_newest_and_can_be_paged(shop: Shop) -> None:
     assert shop.sql("select data::jsonb ->> 'id' from pos.read_orders(1, 99, 10)") == [("late",)]
 
 
+def test_a_checklist_has_a_line_for_all_that_a_terminal_shows(shop: Shop) -> None:
+    shop.table("add", NEW_TABLE)
+    shop.table("update", {"id": "t", "seats": 8})
+    shop.dish("add_item", NEW_DISH)
+    shop.dish("add_category", {"name": "Beverage and more"})
+    shop.settings({"theme": "dark", "open": False, "taxRate": 5.50, "empty": ""})
+    for n in range(3):
+        shop.order("add", {**NEW_ORDER, "id": f"o{n}"})
+    shop.order("update", {"id": "o0", "total": 1})
+    query: LiteralString = "select revision, lines from pos.checklist(1, 2)"
+    [(revision, lines)] = shop.sql(query)
+    rest = {"table 2 t", "dish 1 d", "category Beverage and more", "setting theme dark", "setting open false"}
+    rest |= {"setting taxRate", "setting empty "}
+    assert (revision, set(lines)) == (shop.head, rest | {"order 2 o0", "order 1 o2"})
+    shop.order("clear", {})
+    assert shop.sql(query) == [(shop.head, [line for line in lines if not line.startswith("order")])]
+    assert shop.sql("select from pos.checklist(99, 10)") == []
+
+
+def test_a_checklist_is_of_one_revision(shop: Shop) -> None:
+    shop.table("add", NEW_TABLE)
+    with shop.again(autocommit=False) as writer:
+        writer.table("update", {"id": "t", "seats": 8})
+        assert shop.sql("select revision, lines from pos.checklist(1, 9)") == [(1, ["table 1 t"])]
+        writer.connection.commit()
+        assert shop.sql("select revision, lines from pos.checklist(1, 9)") == [(2, ["table 2 t"])]
+
+
 def test_only_messages_of_the_last_minute_are_read_and_the_newest_of_them(shop: Shop) -> None:
     shop.sql(
         """insert into pos.messages (restaurant_id, number, type, client_id, data, created_at)
@@ -164,6 +192,7 @@ def test_no_large_table_is_read_from_end_to_end(shop: Shop) -> None:
         "heads": lambda: shop.sql("select from pos.read_heads('{1,2,3}')"),
         "a snapshot": lambda: shop.sql("select from pos.snapshot(1, 100)"),
         "orders": lambda: shop.sql("select from pos.read_orders(1, 100, 10)"),
+        "a checklist": lambda: shop.sql("select from pos.checklist(1, 100)"),
         "a table": lambda: shop.table("update", {"id": "400", "seats": 3, "orderId": "X-9"}, id="m1"),
         "a table's number": lambda: shop.table("add", {**NEW_TABLE, "number": 400}),
         "lines": lambda: shop.table("add_items", {"id": "600", "items": [{"id": "1"}]}),

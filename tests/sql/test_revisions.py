@@ -141,8 +141,10 @@ def test_a_reader_of_what_follows_its_cursor_never_misses_a_change(shop: Shop) -
     done = sum((writer.done for writer in writers), Counter[str]())
     assert min(done[kind] for kind in ("_plain", "_batch", "_both", "_savepoint", "rolled back")) > 5, done
     for each in shops:
+        # First: a number that a rollback has taken away makes a hole too, and would tell nothing of the order.
+        missed = {change.revision for change in each.log()} - set(seen[each.restaurant_id])
+        assert not missed, f"the reader was past {len(missed)} changes when they were committed"
         each.check()
-        assert seen[each.restaurant_id] == [change.revision for change in each.log()]
         if each is not shop:
             each.connection.close()
     assert shop.sql("select from pos.staged_changes") == shop.sql("select from pos.staged_transactions") == []
