@@ -213,8 +213,8 @@ async def test_what_nobody_thought_of_closes_1011_and_is_logged(
             database,
             """create or replace function pos.snapshot(p_restaurant_id bigint, p_orders integer)
                returns table (epoch text, revision bigint, tables text, menu_items text, categories text,
-                              settings text, orders text)
-               language plpgsql as $$ begin return query select (1 / 0)::text, 0::bigint, '', '', '', '', ''; end $$""",
+                              settings text, orders text, complete boolean, cleared_revision bigint)
+               language plpgsql as $$ begin raise division_by_zero; end $$""",
         )
         await other.table("add", TABLE)
         await other.reaches(1)
