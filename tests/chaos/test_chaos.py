@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import Callable
 
 import pytest
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.run import plan, run
+from tests.chaos.world import needs_nginx
 from tests.flow import add_tables, make_changes
 from tests.relays import local_relay
 from tests.terminals import Row, Terminal, agree, follows_the_log
@@ -19,13 +19,9 @@ FAULTS_HERE = 12
 SEED = int(os.environ.get("CHAOS_SEED") or 1)
 
 
+@needs_nginx
 @pytest.mark.timeout(240)
 async def test_whatever_is_killed_nothing_is_lost_doubled_or_out_of_order() -> None:
-    if shutil.which("nginx") is None:
-        missing = "nginx is not installed (apt-get install nginx)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
     report = await run(SEED, FAULTS_HERE)
     print(report)
     assert report.deliveries > report.acknowledged > 0
