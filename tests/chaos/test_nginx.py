@@ -18,7 +18,7 @@ TERMINALS = 30
 async def test_terminals_come_back_at_once_to_relays_that_were_all_down(database: str) -> None:
     """With `max_fails=1` each worker would give each relay one connection in two seconds: half a minute for these."""
     async with relay_process(database) as one, relay_process(database) as other:
-        nginx = Nginx([one.port, other.port])
+        nginx = Nginx([one, other])
         try:
             await asyncio.gather(one.kill(), other.kill())
             for _ in range(8):  # both workers have seen both relays fail
