@@ -13,6 +13,7 @@ import asyncio
 import os
 import random
 import re
+import signal
 import statistics
 import time
 from collections import defaultdict
@@ -121,6 +122,14 @@ async def _break(broken: World, staff: Staff, faults: Sequence[Fault], dice: ran
         await staff.quiet.is_shown()
 
 
+async def _run_until_terminated(seed: int, faults: Sequence[Fault]) -> Report:
+    """Nothing that was started is left behind after SIGTERM either."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await run(seed, faults)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     seed = int(os.environ.get("CHAOS_SEED") or time.time_ns() // 1000 % 10**6)
@@ -144,7 +153,7 @@ def main() -> None:
         numbers = DEEP if arguments.deep else CHECK
         faults = column(seed, numbers) if arguments.faults is None else plan(seed, arguments.faults)
         print(f"seed {seed}", flush=True)
-        print(asyncio.run(run(seed, faults)), flush=True)
+        print(asyncio.run(_run_until_terminated(seed, faults)), flush=True)
         longest = max(longest, time.monotonic() - began)
 
 
