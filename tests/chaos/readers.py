@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import random
 import socket
+from functools import partial
 from pathlib import Path
 
 from tests.chaos.quiet import describe
 from tests.chaos.world import QUIET
 from tests.load import CONNECT_SECONDS, GONE
 from tests.relays import RelayProcess
-from tests.terminals import Terminal, agree
-from tests.waiting import slow_down
+from tests.terminals import Terminal, agree, state_in_database
+from tests.waiting import slow_down, until
 
 STOPPED_SECONDS, READING_SECONDS = (0.3, 2.5), (0.2, 1.0)
 # More than the kernel holds for a connection, and more than a window.
 FLOOD_CHANGES, FLOOD_BYTES = 90, 100_000
+STALLED_SECONDS = 15.0  # without another change, once it reads again
 MEMORY_BYTES = 150 << 20  # that a relay may grow by meanwhile (RELIABILITY.md, G11)
 
 
@@ -55,7 +57,7 @@ class Reader:
 async def narrow(relay: RelayProcess, slug: str, client_id: str) -> Terminal:
     """A terminal right at the relay, whose own kernel buffer is small."""
     own = socket.socket()
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
     own.connect((relay.host, relay.port))
     own.setblocking(False)
     return await Terminal(f"{relay.url}?restaurant={slug}", client_id).connect(sock=own)
@@ -77,9 +79,19 @@ async def flood_stopped_readers(conninfo: str, relay: RelayProcess, readers: int
     await asyncio.to_thread(describe, conninfo, "")
     for one in stopped:
         one.read_again()
-    await agree(conninfo, *stopped, slug=QUIET, within=30.0)
+    revision, _ = await asyncio.to_thread(state_in_database, conninfo, QUIET)
+    for one in stopped:
+        while (held := one.revision) < revision:
+            await until(
+                partial(_has_more, one, held), within=STALLED_SECONDS, what=f"more than {held} at {one.client_id}"
+            )
+    await agree(conninfo, *stopped, slug=QUIET)
     for one in stopped:
         await one.cut()
+
+
+def _has_more(one: Terminal, held: int) -> bool:
+    return one.revision > held
 
 
 def memory(relay: RelayProcess) -> int:
