@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import random
 import re
@@ -24,12 +25,13 @@ from tests.chaos.columns import CHECK, DEEP, DEEP_RUNS, WEIGHTS
 from tests.chaos.faults import Fault
 from tests.chaos.staff import Staff, at_work
 from tests.chaos.world import World, world
-from tests.waiting import until
+from tests.waiting import slow_down, until
 
 RESTAURANTS = 20
 WHOLE_SECONDS = 60.0  # from a fault to all relays being ready again
 FROZEN_SECONDS = 30.0  # at most
 DEEP_SECONDS = 90 * 60.0  # for all runs
+LOOK_SECONDS = 0.05
 FAULTY = re.compile("the log has a hole|Traceback|a connection failed|a mutation failed|a resync failed|a batch failed")
 
 
@@ -83,14 +85,14 @@ def column(seed: int, numbers: Mapping[Fault, int]) -> list[Fault]:
     return chosen
 
 
-async def run(seed: int, faults: Sequence[Fault], longest: float = FROZEN_SECONDS) -> Report:
-    """Break so many things, one after the other. AssertionError where a guarantee does not hold."""
+async def run(seed: int, faults: Sequence[Fault], longest: float = FROZEN_SECONDS, minutes: float = math.inf) -> Report:
+    """Break so many things, one after the other, within so many minutes. AssertionError where a guarantee fails."""
     report, dice = Report(seed), random.Random(seed)
     started = time.monotonic()
     async with world(RESTAURANTS, longest) as broken:
         try:
             async with at_work(broken, seed) as staff:
-                await _break(broken, staff, faults, dice, report)
+                await _break(broken, staff, faults, dice, report, started + minutes * 60)
             said = [line for relay in broken.relays for line in relay.log.splitlines() if FAULTY.search(line)]
             assert not said, f"a relay says what must never be: {said[0]}"
         except BaseException:
@@ -105,29 +107,53 @@ async def run(seed: int, faults: Sequence[Fault], longest: float = FROZEN_SECOND
     return report
 
 
-async def _break(broken: World, staff: Staff, faults: Sequence[Fault], dice: random.Random, report: Report) -> None:
+class Lateness:
+    """How late this process is itself: on a busy machine its own hundred terminals wait for their turns."""
+
+    def __init__(self) -> None:
+        self.most = 0.0
+
+    async def watch(self) -> None:
+        while True:
+            began = time.monotonic()
+            await slow_down(LOOK_SECONDS)
+            self.most = max(self.most, time.monotonic() - began - LOOK_SECONDS)
+
+
+async def _break(
+    broken: World, staff: Staff, faults: Sequence[Fault], dice: random.Random, report: Report, until_then: float
+) -> None:
+    lateness = Lateness()
+    watching = asyncio.create_task(lateness.watch())
     for number, fault in enumerate(faults, 1):
+        if time.monotonic() > until_then:
+            print(f"SKIPPED: {len(faults) - number + 1} of {len(faults)} faults, for the time is over", flush=True)
+            break
         name = fault.__name__.replace("_", " ")
         print(f"{number:4} of {len(faults)}: {name}", end="", flush=True)
         began, staff.back = time.monotonic(), None
         hit = await fault(broken, staff, dice)
-        since = time.monotonic()
+        since, lateness.most = time.monotonic(), 0.0
         await staff.quiet.change()
         await staff.go_on()
         back = time.monotonic() - since if staff.back is None else staff.back
         report.back[name].append(back)
         report.hit[name] += 1 if hit is None else hit
-        print(f", {since - began:.1f} s; all go on after {back:.1f} s", flush=True)
+        print(
+            f", {since - began:.1f} s; all go on after {back:.1f} s, the test itself late by {lateness.most:.1f} s",
+            flush=True,
+        )
         await until(broken.is_whole, within=WHOLE_SECONDS, what="every relay to be ready")
         await staff.quiet.is_shown()
+    watching.cancel()
 
 
-async def _run_until_terminated(seed: int, faults: Sequence[Fault]) -> Report:
+async def _run_until_terminated(seed: int, faults: Sequence[Fault], minutes: float) -> Report:
     """Nothing that was started is left behind after SIGTERM either."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(seed, faults)
+    return await run(seed, faults, minutes=minutes)
 
 
 def main() -> None:
@@ -138,6 +164,7 @@ def main() -> None:
     )
     parser.add_argument("--faults", type=int, help="how many (default: as many of each kind as a column says)")
     parser.add_argument("--deep", action="store_true", help=f"the deep column, in {DEEP_RUNS} runs")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="break nothing more after them, in each run")
     parser.add_argument("--runs", type=int, help="how many runs, each with the next seed")
     arguments = parser.parse_args()
     runs = arguments.runs or (DEEP_RUNS if arguments.deep else 1)
@@ -153,7 +180,7 @@ def main() -> None:
         numbers = DEEP if arguments.deep else CHECK
         faults = column(seed, numbers) if arguments.faults is None else plan(seed, arguments.faults)
         print(f"seed {seed}", flush=True)
-        print(asyncio.run(_run_until_terminated(seed, faults)), flush=True)
+        print(asyncio.run(_run_until_terminated(seed, faults, arguments.minutes)), flush=True)
         longest = max(longest, time.monotonic() - began)
 
 
