@@ -44,7 +44,7 @@ dev: setup ## the same, reloading when the code changes
 test: setup ## run all tests on PostgreSQL 18 (PG=15: on Debian's 15; ARGS=... goes to pytest; WORKERS=3)
 	$(PYTEST) $(ARGS)
 
-check: lint types test-18 test-15 model mutants ## everything that must pass: lint, types, tests on 18 and on 15, model, mutants
+check: lint types test-18 test-15 model mutants chaos ## everything that must pass: lint, types, tests on 18 and 15, model, mutants, chaos
 
 test-18 test-15: test-%: setup
 	@if test $* = 15 && ! test -x $(DEBIAN_15)/postgres; then \
@@ -61,11 +61,11 @@ model: setup ## random histories against a second opinion in Python (MODEL_SEED=
 mutants: setup ## put twelve faults in, one at a time: the tests must see each (ARGS='01 07': only these)
 	$(BIN)/python -m tests.mutants $(ARGS)
 
-chaos: setup ## break PostgreSQL, relays and nginx a hundred times under load (ARGS='--faults 500 --seed 7')
+chaos: setup ## break PostgreSQL, relays, nginx and the network under load (DEEP=1: 90 minutes of it; ARGS='--seed 7')
 	@if ! command -v nginx >/dev/null; then \
 	  echo "SKIPPED: chaos, for nginx is not installed (apt-get install nginx)"; test "$$CI" != true; \
 	else \
-	  exec $(BIN)/python -m tests.chaos.run $(ARGS); \
+	  exec $(BIN)/python -m tests.chaos.run $(if $(DEEP),--deep) $(ARGS); \
 	fi
 
 # Each part of the soak takes how much it does from the environment.

@@ -11,7 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, LiteralString
 
+import psycopg
 from psycopg.conninfo import make_conninfo
 
 from relay.embedded import Cluster
@@ -33,6 +35,13 @@ class TestCluster(Cluster):
     def tcp(self, dbname: str) -> str:
         """The connection string over 127.0.0.1; its `port` is `self.port`."""
         return make_conninfo(self.conninfo(dbname), host="127.0.0.1")
+
+    def say(self, statement: LiteralString, *parameters: object) -> Any:
+        """Run a statement outside every database of ours, by itself; the first column of its first row."""
+        with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
+            cursor = connection.execute(statement, parameters or None)
+            row = cursor.fetchone() if cursor.description else None
+        return row and row[0]
 
     def kill(self) -> None:
         """SIGKILL the postmaster, as the kernel does when memory is short, and see its children go."""

@@ -13,6 +13,7 @@ import websockets
 from tests.terminals import Terminal, agree, follows_the_log
 from tests.waiting import slow_down, until
 
+CONNECT_SECONDS = 10.0  # to be synced, before another relay is tried
 GONE = (OSError, websockets.InvalidHandshake, websockets.ConnectionClosed, TimeoutError)
 
 
@@ -41,10 +42,10 @@ class Till:
             await self._count(self.acknowledged + 1, "update", {})
             self.acknowledged += 1
             if self._clears:
+                await slow_down(self._pause / 2)
                 await self._done("UPDATE_ORDER", {"action": "clear"}, f"clear-{self.acknowledged}")
                 self.cleared += 1
-            if self._pause:
-                await slow_down(self._pause)
+            await slow_down(self._pause / 2 if self._clears else self._pause)
 
     async def _count(self, count: int, action: str, row: dict[str, object]) -> None:
         body = {"action": action, "data": {"id": self.table, "count": count, "of": self._slug, **row}}
@@ -74,7 +75,13 @@ class Till:
         self._urls.append(self._urls.pop(0))
         self.terminal.url = self._urls[0]
         with contextlib.suppress(*GONE):
-            await self.terminal.connect(sync=self._sync)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self.terminal.connect(sync=self._sync)
+
+    def done(self) -> list[str]:
+        """The ids of what was acknowledged."""
+        counts = [f"{self.table}-{count}" for count in range(self.acknowledged + 1)]
+        return [*counts, *(f"clear-{count}" for count in range(1, self.cleared + 1))]
 
 
 class Load:

@@ -48,6 +48,7 @@ class Proxy:
         self.links: list[Link] = []
         self.deaf = False  # swallow everything, both ways; new connections too
         self.delay = 0.0  # seconds by which everything is late, each way
+        self.rate = float("inf")  # bytes a second on each link, each way
         self.losses = 0
         self._lose_answer_to: bytes | None = None
         self._last_word: bytes | None = None
@@ -55,6 +56,10 @@ class Proxy:
     @property
     def conninfo(self) -> str:
         return make_conninfo(self._conninfo, host="127.0.0.1", port=self.port)
+
+    def lead_to(self, port: int) -> None:
+        """Take new links to another server, as an address does that moves to a standby."""
+        self._target = self._target[0], port
 
     def lose_answer_to(self, said: bytes) -> None:
         """Once: let the statement that holds `said` commit, swallow its answer, and reset the link."""
@@ -116,8 +121,8 @@ class Proxy:
         self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_server: bool
     ) -> None:
         while data := await reader.read(PIECE):
-            if self.delay:
-                await slow_down(self.delay)
+            if pause := self.delay + len(data) / self.rate:
+                await slow_down(pause)
             if self.deaf:
                 continue
             if to_server and self._lose_answer_to is not None and self._lose_answer_to in data:

@@ -33,11 +33,12 @@ from tests.waiting import until
 class Reachable:
     """A relay's addresses."""
 
+    host = "127.0.0.1"
     port: int
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/ws"
+        return f"ws://{self.host}:{self.port}/ws"
 
     async def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], Any]:
         """GET a path: status, headers in lower case, and the body (parsed where it is JSON)."""
@@ -64,10 +65,10 @@ class Reachable:
     def refuses(self) -> bool:
         """Whether nothing listens on its port."""
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) != 0
+            return probe.connect_ex((self.host, self.port)) != 0
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], str]:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers, method=method)
+        request = urllib.request.Request(f"http://{self.host}:{self.port}{path}", headers=headers, method=method)
         try:
             response = urllib.request.urlopen(request, timeout=10)
         except urllib.error.HTTPError as error:
@@ -108,7 +109,9 @@ async def local_relay(conninfo: str, *, wait_ready: bool = True, **settings: Any
 
 
 class RelayProcess(Reachable):
-    """`relay serve` as a process of its own, in a process group of its own."""
+    """`relay serve` as a process of its own, in a process group of its own; `before` is a command that executes it."""
+
+    before: tuple[str, ...] = ()
 
     def __init__(self, conninfo: str | None, *arguments: str, **environment: str) -> None:
         self.port = int(environment.pop("PORT", "") or free_port())
@@ -132,7 +135,7 @@ class RelayProcess(Reachable):
             await until(self.ready, within=20.0, what="the relay process to be ready")
 
     def _spawn(self) -> None:
-        command = [sys.executable, "-m", "relay", "serve", *self._arguments]
+        command = [*self.before, sys.executable, "-m", "relay", "serve", *self._arguments]
         with Path(self._log.name).open("ab") as log:
             self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, process_group=0)
 
@@ -176,7 +179,13 @@ async def relay_process(
     conninfo: str | None, *arguments: str, wait_ready: bool = True, **environment: str
 ) -> AsyncIterator[RelayProcess]:
     """A relay process on a database; `environment` are settings. It is stopped at the end, whatever became of it."""
-    process = RelayProcess(conninfo, *arguments, **environment)
+    async with running(RelayProcess(conninfo, *arguments, **environment), wait_ready=wait_ready) as process:
+        yield process
+
+
+@asynccontextmanager
+async def running(process: RelayProcess, *, wait_ready: bool = True) -> AsyncIterator[RelayProcess]:
+    """The same for one that is made already."""
     try:
         await process.start(wait_ready=wait_ready)
         yield process

@@ -43,6 +43,7 @@ class Terminal:
         self._answers: dict[str, asyncio.Future[Row]] = {}
         self._socket: websockets.ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._syncs = 0  # SYNC_RESPONSEs so far
         self._resuming = False  # connected, and not synced yet: what it lacks is still to come, and no gap
 
     # Connection
@@ -174,10 +175,6 @@ class Terminal:
 
     # Listening
 
-    @property
-    def _syncs(self) -> int:
-        return sum(message["type"] == "SYNC_RESPONSE" for message in self.received)
-
     async def _read(self, socket: websockets.ClientConnection) -> None:
         try:
             async for text in socket:
@@ -201,6 +198,7 @@ class Terminal:
             self._change(message)
 
     def _sync(self, data: Row) -> None:
+        self._syncs += 1
         self._resuming = False
         if data["mode"] == "changes":
             return

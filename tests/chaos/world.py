@@ -8,20 +8,29 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
 
 from relay import schema
+from tests.chaos.network import Cables, FarRelay, cables
 from tests.cluster import TestCluster, children_of, free_port, running_cluster
-from tests.relays import RelayProcess, relay_process
+from tests.proxy import Proxy, proxied
+from tests.relays import Reachable, RelayProcess, running
 from tests.waiting import until, wait_until
 
 RELAYS = 3
+NO_NGINX = "nginx is not installed (apt-get install nginx)"
+# Where it may be missing, that is said; CI has it.
+needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None and os.environ.get("CI") != "true", reason=NO_NGINX)
 DATABASE = "chaos"
+QUIET = "quiet"  # a restaurant where nobody works, and its state is not small
+PHOTO_BYTES = 60_000
 CONFIGURATION = """
 daemon off;
 worker_processes 2;
@@ -58,11 +67,13 @@ http {{
 class Nginx:
     """nginx in front of relays; `url` is where terminals connect."""
 
-    def __init__(self, ports: list[int]) -> None:
+    def __init__(self, relays: Sequence[Reachable]) -> None:
         self.port = free_port()
         self.url = f"ws://127.0.0.1:{self.port}/ws"
         self._folder = Path(tempfile.mkdtemp(prefix="relay-nginx-"))
-        servers = "\n        ".join(f"server 127.0.0.1:{port} max_fails=1 fail_timeout=1s;" for port in ports)
+        # max_fails=0: after one failure nginx would try a relay with one request in `fail_timeout`, and count it live
+        # again when that request has ended. A WebSocket does not end: a hundred terminals waited half a minute.
+        servers = "\n        ".join(f"server {relay.host}:{relay.port} max_fails=0;" for relay in relays)
         configuration = self._folder / "nginx.conf"
         configuration.write_text(CONFIGURATION.format(folder=self._folder, servers=servers, port=self.port))
         self._process = subprocess.Popen(["nginx", "-p", self._folder, "-c", configuration], process_group=0)
@@ -82,17 +93,25 @@ class Nginx:
 class World:
     """All of it, running."""
 
-    cluster: TestCluster
+    cluster: TestCluster  # the one that is written to
     relays: list[RelayProcess]
     nginx: Nginx
+    proxies: list[Proxy]  # all relays but the last reach PostgreSQL through one each
+    cables: Cables | None  # the last relay is at their far end
+    other_port: int  # where a standby is started
+    closing: ExitStack
+    longest: float  # seconds that anything is frozen or cut off
 
     @property
     def conninfo(self) -> str:
         return self.cluster.conninfo(DATABASE)
 
     def slugs(self) -> list[str]:
+        """The restaurants, but for the quiet one."""
         with psycopg.connect(self.conninfo) as connection:
-            rows = connection.execute("select slug from pos.restaurants order by restaurant_id").fetchall()
+            rows = connection.execute(
+                "select slug from pos.restaurants where slug <> %s order by restaurant_id", (QUIET,)
+            ).fetchall()
         return [slug for (slug,) in rows]
 
     def backends(self) -> list[int]:
@@ -103,24 +122,60 @@ class World:
             ).fetchall()
         return [pid for (pid,) in rows]
 
+    async def is_without_database(self) -> bool:
+        """Whether every relay says that its database is away."""
+        said = await asyncio.gather(*(relay.health() for relay in self.relays))
+        return not any(health["database"]["reached"] for health in said)
+
+    async def is_whole(self) -> bool:
+        """Whether every relay serves, and hears the database."""
+        return all(await asyncio.gather(*(relay.ready() for relay in self.relays)))
+
 
 @asynccontextmanager
-async def world(restaurants: int) -> AsyncIterator[World]:
+async def world(restaurants: int, longest: float = 30.0) -> AsyncIterator[World]:
     """Everything started, with so many restaurants; PostgreSQL flushes as it does in earnest."""
     async with AsyncExitStack() as stack:
-        cluster = stack.enter_context(running_cluster(fsync="on"))
+        laid = stack.enter_context(cables(free_port()))
+        addresses = ["127.0.0.1", *([laid.database] if laid else [])]
+        cluster = stack.enter_context(running_cluster(fsync="on", listen_addresses=",".join(addresses)))
+        if laid:
+            _admit(cluster, laid.relay_at_the_database)
         cluster.create_database(DATABASE)
-        conninfo = cluster.conninfo(DATABASE)
+        conninfo = cluster.tcp(DATABASE)
         await schema.apply(conninfo)
         with psycopg.connect(conninfo) as connection:
             connection.execute(
-                "insert into pos.restaurants (slug, name) select 'r' || n, 'R' from generate_series(2, %s) as n",
-                (restaurants,),
+                "insert into pos.restaurants (slug, name) select 'r' || n, 'R' from generate_series(2, %s) as n"
+                " union all select %s, 'Q'",
+                (restaurants, QUIET),
             )
-        relays = [await stack.enter_async_context(relay_process(conninfo)) for _ in range(RELAYS)]
-        nginx = Nginx([relay.port for relay in relays])
+            connection.execute(
+                "insert into pos.menu_items (restaurant_id, id, name, price, category, description, image)"
+                " select restaurant_id, 'photo', 'photo', 1, '', '', repeat('x', %s) from pos.find_restaurant(%s)",
+                (PHOTO_BYTES, QUIET),
+            )
+        closing = stack.enter_context(ExitStack())  # after all that uses a database
+        proxies = [await stack.enter_async_context(proxied(conninfo)) for _ in range(RELAYS - 1)]
+        other_port = free_port()
+        # No proxy moves with the database for the last relay: it knows both of its addresses.
+        host = addresses[-1]
+        both = make_conninfo(conninfo, host=f"{host},{host}", port=f"{cluster.port},{other_port}")
+        last = FarRelay(both, laid) if laid else RelayProcess(both)
+        relays = [*(RelayProcess(proxy.conninfo) for proxy in proxies), last]
+        for relay in relays:
+            await stack.enter_async_context(running(relay))
+        nginx = Nginx(relays)
         stack.callback(nginx.stop)
-        yield World(cluster, relays, nginx)
+        yield World(cluster, relays, nginx, proxies, laid, other_port, closing, longest)
+
+
+def _admit(cluster: TestCluster, address: str) -> None:
+    """Let whoever is at an address in, as whoever is at 127.0.0.1."""
+    with (cluster.data / "pg_hba.conf").open("a") as file:
+        file.write(f"host all all {address}/32 trust\n")
+    with psycopg.connect(cluster.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute("select pg_reload_conf()")
 
 
 def is_alive(pid: int) -> bool:

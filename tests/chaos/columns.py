@@ -1,0 +1,79 @@
+"""How often each fault comes. The numbers are RELIABILITY.md's, section 6: G1 and G2, in two columns.
+
+Its other goals are shown elsewhere: G4 by `make mutants`, G5 by tests/fuzz, G9 by tests/faults, G11 by
+tests/e2e/test_slow_readers.py as well as here. G3 and G12 run in every chaos: people at psql who commit and roll back,
+and twenty restaurants whose logs are compared with what their terminals applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.chaos import faults
+from tests.chaos.faults import Fault
+
+# Each kind with its share of a plan of any length.
+WEIGHTS: Mapping[Fault, int] = {
+    faults.kill_postgresql: 15,
+    faults.kill_a_backend: 6,
+    faults.freeze_postgresql: 2,
+    faults.kill_a_relay: 20,
+    faults.stop_a_relay: 5,
+    faults.freeze_a_relay: 6,
+    faults.kill_an_nginx_worker: 8,
+    faults.terminate_listeners: 12,
+    faults.terminate_pools: 5,
+    faults.reset_connections: 8,
+    faults.slow_a_link: 4,
+    faults.swallow_a_link: 3,
+    faults.cut_a_relay_off_from_postgresql: 3,
+    faults.cut_a_relay_off_from_nginx: 2,
+    faults.flood_who_does_not_read: 2,
+    faults.promote_a_standby: 1,
+    faults.promote_a_standby_that_misses_commits: 1,
+}
+
+# 25 kills of PostgreSQL, 25 of relays, 10 of nginx; 50 listeners ended (three at a time), 10 processes frozen, 5 cables
+# pulled, 50 connections reset (some eight at a time), 5 slow links, a promotion.
+CHECK: Mapping[Fault, int] = {
+    faults.kill_postgresql: 20,
+    faults.kill_a_backend: 5,
+    faults.freeze_postgresql: 2,
+    faults.kill_a_relay: 25,
+    faults.stop_a_relay: 5,
+    faults.freeze_a_relay: 8,
+    faults.kill_an_nginx_worker: 10,
+    faults.terminate_listeners: 17,
+    faults.terminate_pools: 5,
+    faults.reset_connections: 10,
+    faults.slow_a_link: 5,
+    faults.swallow_a_link: 2,
+    faults.cut_a_relay_off_from_postgresql: 3,
+    faults.cut_a_relay_off_from_nginx: 2,
+    faults.flood_who_does_not_read: 2,
+    faults.promote_a_standby: 1,
+    faults.promote_a_standby_that_misses_commits: 1,
+}
+
+# 200, 500 and 100 kills; 1,000 listeners, 100 frozen processes, 30 cables, 500 resets, 50 slow links, 10 promotions: in
+# so many runs one after the other, each in a world of its own.
+DEEP_RUNS = 10
+DEEP: Mapping[Fault, int] = {
+    faults.kill_postgresql: 18,
+    faults.kill_a_backend: 2,
+    faults.freeze_postgresql: 2,
+    faults.kill_a_relay: 50,
+    faults.stop_a_relay: 5,
+    faults.freeze_a_relay: 8,
+    faults.kill_an_nginx_worker: 10,
+    faults.terminate_listeners: 34,
+    faults.terminate_pools: 5,
+    faults.reset_connections: 10,
+    faults.slow_a_link: 5,
+    faults.swallow_a_link: 2,
+    faults.cut_a_relay_off_from_postgresql: 2,
+    faults.cut_a_relay_off_from_nginx: 1,
+    faults.flood_who_does_not_read: 2,
+    faults.promote_a_standby: 1,
+    faults.promote_a_standby_that_misses_commits: 1,
+}

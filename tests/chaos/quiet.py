@@ -1,0 +1,51 @@
+"""A restaurant where next to nothing happens: what is missed there is not made good by the next change."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+
+from tests.chaos.world import QUIET, World
+from tests.terminals import Terminal, agree
+
+LATE_SECONDS = 10.0  # by which a change may be late, after every relay is ready: the sweep comes once a second
+DESCRIBE = """
+    insert into pos.menu_items as m (restaurant_id, id, name, price, category, description)
+    select r.restaurant_id, 'board', 'board', 1, 'psql', %(said)s from pos.restaurants as r where r.slug = %(slug)s
+    on conflict (restaurant_id, id) do update set price = m.price + 1, description = excluded.description
+"""
+
+
+def describe(conninfo: str, said: str, times: int = 1) -> None:
+    """Change the one dish that changes, so many times."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        for _ in range(times):
+            connection.execute(DESCRIBE, {"said": said, "slug": QUIET})
+
+
+class Quiet:
+    """A terminal at each relay that does nothing but look."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._terminals = [
+            Terminal(f"{relay.url}?restaurant={QUIET}", f"watcher-{number}")
+            for number, relay in enumerate(world.relays)
+        ]
+
+    async def change(self) -> None:
+        """Change something, while the relays may still be deaf."""
+        await asyncio.to_thread(describe, self._world.conninfo, "")
+
+    async def is_shown(self) -> None:
+        """Wait until every terminal shows that; who has lost its relay comes back first."""
+        for one in self._terminals:
+            if one.close_code is not None or not one.received:
+                await one.cut()
+                await one.connect()
+        await agree(self._world.conninfo, *self._terminals, slug=QUIET, within=LATE_SECONDS)
+
+    async def close(self) -> None:
+        for one in self._terminals:
+            await one.cut()

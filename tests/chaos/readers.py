@@ -1,0 +1,100 @@
+"""Terminals that read by fits and starts, and such that stop altogether while much is said to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from functools import partial
+from pathlib import Path
+
+from tests.chaos.quiet import describe
+from tests.chaos.world import QUIET
+from tests.load import CONNECT_SECONDS, GONE
+from tests.relays import RelayProcess
+from tests.terminals import Terminal, agree, state_in_database
+from tests.waiting import slow_down, until
+
+STOPPED_SECONDS, READING_SECONDS = (0.3, 2.5), (0.2, 1.0)
+# More than the kernel holds for a connection, and more than a window.
+FLOOD_CHANGES, FLOOD_BYTES = 90, 100_000
+STALLED_SECONDS = 15.0  # without another change, once it reads again
+MEMORY_BYTES = 150 << 20  # that a relay may grow by meanwhile (RELIABILITY.md, G11)
+
+
+class Reader:
+    """A terminal on a bad line: it reads, stops, and reads again."""
+
+    def __init__(self, url: str, slug: str, seed: int) -> None:
+        self.terminal = Terminal(f"{url}?restaurant={slug}", "reader")
+        self._dice = random.Random(f"{seed} {slug}")
+        self.stopping = False
+
+    async def run(self) -> None:
+        """Until told to stop; then it is connected, and reads on."""
+        connected = False
+        while not (self.stopping and connected):
+            if not connected or self.terminal.close_code is not None:
+                connected = await self._connect()
+            elif not self.stopping:
+                self.terminal.stop_reading()
+                await slow_down(self._dice.uniform(*STOPPED_SECONDS))
+                self.terminal.read_again()
+                await slow_down(self._dice.uniform(*READING_SECONDS))
+            connected = connected and self.terminal.close_code is None
+
+    async def _connect(self) -> bool:
+        await self.terminal.cut()
+        with contextlib.suppress(*GONE):
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self.terminal.connect()
+            return True
+        await slow_down(0.2)
+        return False
+
+
+async def narrow(relay: RelayProcess, slug: str, client_id: str) -> Terminal:
+    """A terminal right at the relay, whose own kernel buffer is small."""
+    own = socket.socket()
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    own.connect((relay.host, relay.port))
+    own.setblocking(False)
+    return await Terminal(f"{relay.url}?restaurant={slug}", client_id).connect(sock=own)
+
+
+async def flood_stopped_readers(conninfo: str, relay: RelayProcess, readers: int) -> None:
+    """So many read no more while much is changed, then read again, and show what the database holds.
+
+    The relay holds no more for them than for one: they lag, and are served from the window, or with the state.
+    """
+    stopped = [await narrow(relay, QUIET, f"stopped-{number}") for number in range(readers)]
+    before = memory(relay)
+    for one in stopped:
+        one.stop_reading()
+    await asyncio.to_thread(describe, conninfo, "x" * FLOOD_BYTES, FLOOD_CHANGES)
+    lagging = (await relay.health())["lagging"]
+    assert lagging >= readers, f"{lagging} of {readers} readers lag"
+    assert memory(relay) - before < MEMORY_BYTES, f"{(memory(relay) - before) >> 20} MiB more"
+    await asyncio.to_thread(describe, conninfo, "")
+    for one in stopped:
+        one.read_again()
+    revision, _ = await asyncio.to_thread(state_in_database, conninfo, QUIET)
+    for one in stopped:
+        while (held := one.revision) < revision:
+            await until(
+                partial(_has_more, one, held), within=STALLED_SECONDS, what=f"more than {held} at {one.client_id}"
+            )
+    await agree(conninfo, *stopped, slug=QUIET)
+    for one in stopped:
+        await one.cut()
+
+
+def _has_more(one: Terminal, held: int) -> bool:
+    return one.revision > held
+
+
+def memory(relay: RelayProcess) -> int:
+    """Resident bytes of the relay process."""
+    status = Path(f"/proc/{relay.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
