@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,27 @@ class Floor:
         for window in self.windows:
             assert await window.faults() == []
 
+    async def settled(self, shows: Callable[[Row], bool]) -> None:
+        """Wait until every window shows something."""
+
+        async def everywhere() -> bool:
+            return all(shows(state) for state in await asyncio.gather(*(window.shown() for window in self.windows)))
+
+        await until(everywhere, within=15.0, what="the same in every window")
+
     async def keep_pictures(self, name: str) -> None:
         for number, window in enumerate(self.windows, 1):
             picture = await window.tab.screenshot()
             await asyncio.to_thread((self._pictures / f"{name}-{number}.png").write_bytes, picture)
+
+
+def _has_lines(count: int, state: Row) -> bool:
+    """Whether the order on table 2 has so many lines."""
+    return any(len(table.get("orderItems", [])) == count for table in state["tables"] if table["number"] == 2)
+
+
+def _has_sales(count: int, state: Row) -> bool:
+    return len(state["orderHistory"]) == count
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +158,10 @@ async def test_a_table_and_a_dish_that_one_window_adds_are_seen_in_the_other(flo
 
 async def test_an_order_is_saved_in_one_window_and_paid_in_the_other(floor: Floor) -> None:
     here, there = floor.windows
-    for _ in range(3):
+    for lines in (1, 2, 3):
+        # A person looks before pressing again; a list that is on its way shows the table as it was.
         await here.press("order", 2)
+        await floor.settled(partial(_has_lines, lines))
     await floor.agree("saved")
     assert "8400 MMK" in await there.text()
     await there.press("pay", 2)
@@ -154,8 +174,9 @@ async def test_two_windows_number_two_orders_at_once(floor: Floor) -> None:
     await there.act("order", 4, 0)
     await asyncio.gather(here.act("order", 3, 1), there.act("order", 5, 2))  # each another dish
     await floor.agree("numbered")
-    for number in (3, 4, 5):
+    for sales, number in enumerate((3, 4, 5), 1):
         await here.press("pay", number)
+        await floor.settled(partial(_has_sales, sales))
     await floor.agree("three-sales")
     assert len((await there.shown())["orderHistory"]) == 3
 
