@@ -10,6 +10,7 @@ begin isolation level read committed;
 \ir guard.sql
 \ir upgrade/2.sql
 \ir tables.sql
+\ir tables_log.sql
 \ir rows.sql
 \ir log.sql
 \ir triggers.sql

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,12 +20,12 @@ def line(dish: Row, quantity: int = 1) -> Row:
     return {"id": dish["id"], "name": dish["name"], "price": dish["price"], "quantity": quantity}
 
 
-class Person(Page):
+class Person(Page, ABC):
     """A page of the app, and who uses it."""
 
+    @abstractmethod
     def say(self, type_: str, data: Row) -> None:
         """Send a message, or keep it until there is a connection."""
-        raise NotImplementedError
 
     # Tables
 
