@@ -112,7 +112,7 @@ begin
   with gone as (
     delete from pos.staff as s
     where s.restaurant_id = p_restaurant_id
-      and (not p_fill or (s.announced))
+      and (not p_fill or s.announced)
       and not exists (select from jsonb_array_elements(p_users) as u (row) where u.row ->> 'id' = s.id)
     returning 1
   ) select count(*) into v_changed from gone;
@@ -125,7 +125,7 @@ begin
     update pos.staff as s
     set data = v_user - array['id', 'password'], password = coalesce(v_user ->> 'password', s.password), announced = false
     where s.restaurant_id = p_restaurant_id and s.id = v_user ->> 'id'
-      and (not p_fill or (s.announced));
+      and (not p_fill or s.announced);
     get diagnostics v_rows = row_count;
     v_changed := v_changed + v_rows;
     insert into pos.staff (restaurant_id, id, data, password)
