@@ -27,6 +27,21 @@ STARTS_SECONDS = 40.0
 ANSWER_SECONDS = 20.0
 SIZE = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
 
+# Where an element is, and from now on one click that is heard by it or by nobody.
+_AIM = """(selector) => {
+  globalThis.wasHit = false;
+  globalThis.removeEventListener("click", globalThis.onlyIt, true);
+  globalThis.onlyIt = (event) => {
+    globalThis.wasHit ||= event.target.matches(selector);
+    if (!event.target.matches(selector)) event.stopImmediatePropagation();
+  };
+  globalThis.addEventListener("click", globalThis.onlyIt, true);
+  const one = document.querySelector(selector);
+  one.scrollIntoView();
+  const box = one.getBoundingClientRect();
+  return {x: box.x + box.width / 2, y: box.y + box.height / 2};
+}"""
+
 
 def program() -> str | None:
     """Where Chromium is installed, if it is."""
@@ -60,14 +75,15 @@ class Tab:
         await until(partial(self.run, expression), within=ANSWER_SECONDS, what=expression)
 
     async def click(self, selector: str) -> None:
-        """Click where an element is, as a mouse does."""
-        found = await self.run(
-            f"(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView();"
-            " const box = one.getBoundingClientRect();"
-            " return {x: box.x + box.width / 2, y: box.y + box.height / 2}; })()"
-        )
-        for type_ in ("mousePressed", "mouseReleased"):
-            await self.do("Input.dispatchMouseEvent", type=type_, button="left", clickCount=1, **found)
+        """Click on an element as a mouse does, again when it moved away; nothing else is ever clicked."""
+
+        async def hit() -> Any:
+            found = await self.run(f"({_AIM})({json.dumps(selector)})")
+            for type_ in ("mousePressed", "mouseReleased"):
+                await self.do("Input.dispatchMouseEvent", type=type_, button="left", clickCount=1, **found)
+            return await self.run("globalThis.wasHit")
+
+        await until(hit, within=ANSWER_SECONDS, what=f"a click on {selector}")
 
     async def screenshot(self) -> bytes:
         """What can be seen, as PNG."""
