@@ -12,7 +12,7 @@ from contextlib import suppress
 import uvicorn
 import uvloop
 
-from . import schema, upkeep
+from . import schema, systemd, upkeep
 from .app import build
 from .appdata import AppData
 from .checksums import Checksums
@@ -119,8 +119,9 @@ class Relay:
         self._server.should_exit = True
 
     async def _parts(self) -> None:
-        await self._schema()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(systemd.report(lambda: self.listener.hearing), name="systemd")
+            await self._schema()
             tasks.create_task(self.listener.run(), name="listener")
             tasks.create_task(self.writer.run(), name="writer")
             tasks.create_task(self.webapp.run(), name="web app")
@@ -142,6 +143,7 @@ class Relay:
     async def drain(self) -> None:
         """Finish what was begun and close the terminals, each within half of `drain_seconds`."""
         self.connections.draining = True
+        systemd.tell("STOPPING=1")
         half = self.settings.drain_seconds / 2
         # The terminals first: what they sent before they heard of it is still taken.
         try:

@@ -24,7 +24,7 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 README, PROTOCOL, GUARANTEES = ROOT / "README.md", ROOT / "docs" / "protocol.md", ROOT / "docs" / "guarantees.md"
-PAGES = [README, PROTOCOL, GUARANTEES, ROOT / "CHANGELOG.md"]
+PAGES = [README, PROTOCOL, GUARANTEES, ROOT / "docs" / "operations.md", ROOT / "CHANGELOG.md"]
 
 
 def blocks(page: Path, language: str) -> list[str]:

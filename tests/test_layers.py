@@ -18,7 +18,7 @@ LAYERS = """
     __init__ errors
     frames logs origins pools settings strictjson vault versions
     bodies embedded schema wire window
-    asgi protocol restaurants
+    asgi protocol restaurants systemd
     appmessages database
     appdata snapshots
     backups staff

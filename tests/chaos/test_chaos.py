@@ -11,8 +11,8 @@ import pytest
 from tests.chaos.columns import CHECK, DEEP, WEIGHTS
 from tests.chaos.history import History
 from tests.chaos.run import column, plan, run
-from tests.chaos.world import needs_nginx
 from tests.flow import ROWS, add_tables, make_changes
+from tests.nginx import needs_nginx
 from tests.relays import local_relay
 from tests.terminals import Row, Terminal, agree, follows_the_log, terminals
 

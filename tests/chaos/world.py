@@ -4,89 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import signal
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
-import pytest
 from psycopg.conninfo import make_conninfo
 
 from relay import schema
 from tests.chaos.network import Cables, FarRelay, cables
-from tests.cluster import TestCluster, children_of, free_port, running_cluster
+from tests.cluster import TestCluster, free_port, running_cluster
+from tests.nginx import Nginx
 from tests.proxy import Proxy, proxied
-from tests.relays import Reachable, RelayProcess, running
-from tests.waiting import until, wait_until
+from tests.relays import RelayProcess, running
+from tests.waiting import until
 
 RELAYS = 3
-NO_NGINX = "nginx is not installed (apt-get install nginx)"
-# Where it may be missing, that is said; CI has it.
-needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None and os.environ.get("CI") != "true", reason=NO_NGINX)
 DATABASE = "chaos"
 QUIET = "quiet"  # a restaurant where nobody works, and its state is not small
 PHOTO_BYTES = 60_000
-CONFIGURATION = """
-daemon off;
-worker_processes 2;
-error_log {folder}/error.log;
-pid {folder}/nginx.pid;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    upstream relays {{
-        least_conn;
-        {servers}
-    }}
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://relays;
-            proxy_http_version 1.1;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection upgrade;
-            proxy_set_header Host $host;
-            proxy_connect_timeout 2s;
-            proxy_read_timeout 75s;
-        }}
-    }}
-}}
-"""
-
-
-class Nginx:
-    """nginx in front of relays; `url` is where terminals connect."""
-
-    def __init__(self, relays: Sequence[Reachable]) -> None:
-        self.port = free_port()
-        self.url = f"ws://127.0.0.1:{self.port}/ws"
-        self._folder = Path(tempfile.mkdtemp(prefix="relay-nginx-"))
-        # max_fails=0: after one failure nginx would try a relay with one request in `fail_timeout`, and count it live
-        # again when that request has ended. A WebSocket does not end: a hundred terminals waited half a minute.
-        servers = "\n        ".join(f"server {relay.host}:{relay.port} max_fails=0;" for relay in relays)
-        configuration = self._folder / "nginx.conf"
-        configuration.write_text(CONFIGURATION.format(folder=self._folder, servers=servers, port=self.port))
-        self._process = subprocess.Popen(["nginx", "-p", self._folder, "-c", configuration], process_group=0)
-        wait_until(lambda: len(self.workers) == 2, what="nginx's workers")
-
-    @property
-    def workers(self) -> list[int]:
-        return children_of(self._process.pid)
-
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(timeout=10)
-        shutil.rmtree(self._folder)
 
 
 @dataclass
@@ -165,7 +101,7 @@ async def world(restaurants: int, longest: float = 30.0) -> AsyncIterator[World]
         relays = [*(RelayProcess(proxy.conninfo) for proxy in proxies), last]
         for relay in relays:
             await stack.enter_async_context(running(relay))
-        nginx = Nginx(relays)
+        nginx = Nginx([(relay.host, relay.port) for relay in relays])
         stack.callback(nginx.stop)
         yield World(cluster, relays, nginx, proxies, laid, other_port, closing, longest)
 
