@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import shlex
 import signal
 import sys
+from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from . import __version__, backups, logs, restaurants, schema
+from . import __version__, backups, doctor, logs, restaurants, schema
 from .connection import DEFAULT_SLUG
 from .embedded import Cluster
 from .errors import DatabaseUnavailable, RelayError, SettingsError
@@ -24,6 +26,7 @@ from .vault import Vault
 
 DATABASE = "minipos_db"
 FAULT, UNAVAILABLE, USAGE = 1, 69, 78  # the last two as in sysexits.h
+COLOURS = {"ok": "green", "advice": "yellow", "fault": "red"}  # where a terminal shows them
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -159,6 +162,31 @@ def restaurant_list() -> None:
     for row in _run(restaurants.listed(_settings().conninfo)):
         lists = "complete" if row.complete else "not complete"
         click.echo(f"{row.slug}\t{row.name}\trevision {row.revision}\t{lists}")
+
+
+@main.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
+def doctor_(*, as_json: bool) -> None:
+    """Look for what keeps changes from arriving; exit status 1 on a fault, 0 where there is only advice."""
+    findings = _run(_examine(_settings(), quiet=as_json))
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(one) for one in findings], indent=2))
+    count = Counter(one.level for one in findings)
+    if not as_json:
+        click.echo(f"\n{count['fault']} faults, {count['advice']} pieces of advice")
+    if count["fault"]:
+        sys.exit(FAULT)
+
+
+async def _examine(settings: Settings, *, quiet: bool) -> list[doctor.Finding]:
+    found = []
+    async for one in doctor.examine(settings):
+        found.append(one)
+        if not quiet:
+            click.echo(f"{click.style(f'{one.level:8}', fg=COLOURS[one.level])}{one.name:17}{one.message}")
+            if one.mend:
+                click.echo(f"{'':8}{'':17}mend: {one.mend}")
+    return found
 
 
 def _settings() -> Settings:

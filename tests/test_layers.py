@@ -25,7 +25,7 @@ LAYERS = """
     session
     hub writer upkeep
     checksums listener
-    syncer
+    doctor syncer
     connection floors
     webapp
     app

@@ -1,0 +1,292 @@
+"""`relay doctor`: each fault is put in by hand, and named with its mend."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from relay import doctor, schema
+from relay.doctor import Finding
+from relay.settings import Settings
+from tests.cluster import VERSION, TestCluster, running_cluster
+from tests.pooler import pooled
+from tests.standby import running_standby
+from tests.waiting import until
+
+DATABASE = "minipos"
+SOUND = Settings(conninfo="", listen_conninfo="", database_named=True)
+
+
+@pytest.fixture(scope="module")
+def sound_cluster() -> Iterator[TestCluster]:
+    """A stock PostgreSQL."""
+    with running_cluster(fsync="on") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def sound(sound_cluster: TestCluster) -> AsyncIterator[str]:
+    """The connection string, over TCP, of a database on it with the schema installed."""
+    sound_cluster.create_database(DATABASE)
+    conninfo = sound_cluster.tcp(DATABASE)
+    await schema.apply(conninfo)
+    yield conninfo
+    with psycopg.connect(sound_cluster.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(f"drop database {DATABASE} with (force)")
+
+
+async def examined(conninfo: str, **settings: Any) -> list[Finding]:
+    """What the doctor finds, but for what is well."""
+    found = {"listen_conninfo": conninfo, **settings}
+    chosen = dataclasses.replace(SOUND, conninfo=conninfo, **found)
+    return [one async for one in doctor.examine(chosen) if one.level != "ok"]
+
+
+async def faults(conninfo: str, **settings: Any) -> list[Finding]:
+    """The faults alone: each is named as such, and says how to mend it."""
+    found = [one for one in await examined(conninfo, **settings) if one.level == "fault"]
+    assert all(one.mend for one in found)
+    return found
+
+
+async def the_fault(conninfo: str, **settings: Any) -> Finding:
+    """The only fault."""
+    [one] = await faults(conninfo, **settings)
+    return one
+
+
+def say(conninfo: str, *statements: str) -> None:
+    """Run statements, mends as they are printed among them."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+async def reloaded(conninfo: str, statement: str, name: str, value: str) -> None:
+    """Run a statement, reload, and wait until a setting has a value."""
+    say(conninfo, statement, "select pg_reload_conf()")
+
+    def taken() -> bool:
+        with psycopg.connect(conninfo) as connection:
+            return connection.execute("select current_setting(%s)", (name,)).fetchone() == (value,)
+
+    await until(taken, what=f"{name} = {value}")
+
+
+@contextmanager
+def open_transaction(conninfo: str, statement: LiteralString) -> Iterator[psycopg.Connection[Any]]:
+    """Somebody at psql who has gone to lunch."""
+    with psycopg.connect(conninfo, application_name="psql") as connection:
+        connection.execute(statement)
+        yield connection
+
+
+async def test_a_stock_postgresql_has_no_fault_and_two_pieces_of_advice(sound: str) -> None:
+    found = await examined(sound)
+    assert [(one.level, one.name) for one in found] == [("advice", "timeouts")] * 2
+    assert "tcp_user_timeout" in found[0].mend
+    assert "idle_in_transaction_session_timeout" in found[1].mend
+    # The mends are followed.
+    await reloaded(sound, found[0].mend.partition(", and reload")[0], "tcp_user_timeout", "5000")
+    say(sound, found[1].mend)
+    try:
+        assert await examined(sound) == []
+    finally:
+        await reloaded(sound, "alter system reset all", "tcp_user_timeout", "0")
+
+
+async def test_the_schema_is_missing_old_or_too_new(sound: str) -> None:
+    say(sound, "update pos.installation set version = 1")
+    assert "version 1, this relay needs 2" in (await the_fault(sound)).message
+    say(sound, "update pos.installation set version = 99")
+    assert (await the_fault(sound)).mend == "use a newer relay"
+    say(sound, "drop schema pos cascade")
+    one = await the_fault(sound)
+    assert (one.name, one.mend) == ("schema", schema.HOW_TO_APPLY)
+
+
+async def test_a_trigger_that_is_missing_and_one_that_is_disabled_are_named(sound: str) -> None:
+    say(sound, "drop trigger b_log_update on pos.tables", "alter table pos.menu_items disable trigger a_write")
+    missing, disabled = await faults(sound)
+    assert "b_log_update of pos.tables is missing" in missing.message
+    assert missing.mend == schema.HOW_TO_APPLY
+    assert "a_write of pos.menu_items is disabled" in disabled.message
+    say(sound, disabled.mend)
+    await schema.apply(sound)
+    assert await faults(sound) == []
+
+
+async def test_a_role_without_rights_is_told_which_to_grant(sound: str) -> None:
+    say(sound, "create role waiter login")
+    try:
+        found = await faults(make_conninfo(sound, user="waiter"))
+        assert {one.name for one in found} == {"schema"}  # it may not even look for the version
+        say(sound, "grant usage on schema pos to waiter", "grant select on pos.installation to waiter")
+        found = await faults(make_conninfo(sound, user="waiter"))
+        assert {one.name for one in found} == {"grants"}
+        say(sound, *(one.mend.partition(", or let")[0] for one in found))
+        assert await faults(make_conninfo(sound, user="waiter")) == []
+    finally:
+        say(sound, "drop owned by waiter", "drop role waiter")
+
+
+async def test_a_pooler_that_swallows_listen_is_noticed(sound: str) -> None:
+    with pooled(sound) as through:
+        one = await the_fault(through)
+        assert one.name == "listen"
+        assert "transaction mode" in one.message
+        assert await faults(through, listen_conninfo=sound) == []
+
+
+async def test_a_listening_address_of_another_database_is_noticed(sound: str, sound_cluster: TestCluster) -> None:
+    one = await the_fault(sound, listen_conninfo=sound_cluster.tcp("postgres"))
+    assert (one.name, "another database" in one.message) == ("listen", True)
+
+
+async def test_a_database_that_is_away_and_a_standby_are_told_apart(sound: str, sound_cluster: TestCluster) -> None:
+    one = await the_fault(make_conninfo(sound, port=1))
+    assert (one.name, "cannot be reached" in one.message) == ("connection", True)
+    with running_standby(sound_cluster) as standby:
+        assert "standby" in (await the_fault(standby.tcp(DATABASE))).message
+
+
+async def test_an_open_transaction_is_named_with_its_pid_and_statement(
+    sound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "OPEN_SECONDS", 0.0)
+    say(sound, "insert into pos.tables (restaurant_id, id, number, seats) select restaurant_id, '4', 4, 2 "
+        "from pos.restaurants")  # fmt: skip
+    with open_transaction(sound, "update pos.tables set seats = 3") as connection:
+        one = await the_fault(sound)
+        assert f"pid {connection.info.backend_pid} (postgres, psql)" in one.message
+        assert "pos.tables" in one.message
+        assert "update pos.tables set seats = 3" in one.message
+        say(sound, one.mend.partition("end it: ")[2])
+        assert await faults(sound) == []
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("select 1")
+
+
+async def test_an_open_transaction_that_only_reads_holds_up_nobody(sound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "OPEN_SECONDS", 0.0)
+    with open_transaction(sound, "select * from pos.tables"):
+        assert await faults(sound) == []
+
+
+async def test_a_prepared_transaction_that_nobody_ends_is_named() -> None:
+    with running_cluster(fsync="on", max_prepared_transactions="2") as cluster:
+        cluster.create_database(DATABASE)
+        conninfo = cluster.tcp(DATABASE)
+        await schema.apply(conninfo)
+        say(
+            conninfo,
+            "begin",
+            "update pos.restaurants set time_zone = 'Asia/Yangon'",
+            "prepare transaction 'forgotten'",
+        )
+        one = await the_fault(conninfo)
+        assert "'forgotten'" in one.message
+        say(conninfo, one.mend)
+        assert await faults(conninfo) == []
+
+
+async def test_a_table_that_is_not_vacuumed_is_named(sound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "DEAD_ROWS", 100)
+    say(
+        sound,
+        "alter table pos.sync_log set (autovacuum_enabled = off)",
+        "insert into pos.tables (restaurant_id, id, number, seats)"
+        " select restaurant_id, n::text, n, 2 from pos.restaurants, generate_series(1, 300) as n",
+        "delete from pos.sync_log",
+        "select pg_stat_force_next_flush()",
+    )
+
+    async def found() -> list[Finding]:
+        return [one for one in await faults(sound) if "pos.sync_log" in one.message]
+
+    [one] = await found()
+    assert "holds 300 dead rows" in one.message
+    say(sound, one.mend.partition(", and look")[0])
+    assert await found() == []
+
+
+@pytest.mark.parametrize("name", ["full_page_writes", "synchronous_commit", "autovacuum", "track_counts"])
+async def test_a_setting_that_loses_sales_or_space_is_named(sound: str, name: str) -> None:
+    off = f"alter system set {name} = off"
+    try:
+        await reloaded(sound, off, name, "off")
+        one = await the_fault(sound)
+        assert f"{name} is off" in one.message
+        await reloaded(sound, one.mend.partition(", and reload")[0], name, "on")
+        assert await faults(sound) == []
+    finally:
+        await reloaded(sound, "alter system reset all", name, "on")
+
+
+async def test_a_postgresql_that_does_not_flush_is_named(database: str) -> None:
+    assert "fsync is off" in (await the_fault(database)).message
+
+
+async def test_a_relay_that_waits_longer_than_the_deadlock_timeout_is_noticed(sound: str) -> None:
+    assert "deadlock_timeout is 1000 ms" in (await the_fault(sound, statement_ms=1500)).message
+
+
+async def test_clocks_apart_and_few_connections_are_advice(sound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time
+    monkeypatch.setattr("relay.doctor.time.time", lambda: now() - 90)
+    found = [one for one in await examined(sound, pool=195) if one.name != "timeouts"]
+    assert [(one.level, one.name) for one in found] == [("advice", "clock"), ("advice", "connections")]
+    assert "90 s apart" in found[0].message
+
+
+@pytest.mark.skipif(VERSION == "15", reason="max_notify_queue_pages is new in PostgreSQL 17")
+async def test_a_queue_that_fills_is_named_with_the_one_who_fills_it() -> None:
+    with running_cluster(fsync="on", max_notify_queue_pages="64") as cluster:
+        cluster.create_database(DATABASE)
+        conninfo = cluster.tcp(DATABASE)
+        await schema.apply(conninfo)
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute("listen anything")
+            connection.execute("begin")  # and it reads no more
+            for _ in range(20):
+                say(conninfo, "select pg_notify('anything', repeat('x', 7000))")
+            one = await the_fault(conninfo)
+            assert one.name == "notify queue"
+            assert f"pid {connection.info.backend_pid} " in one.mend
+
+
+def run(conninfo: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "relay", "doctor", *arguments]
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": conninfo}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_command_prints_what_is_found_and_exits_1_on_a_fault_only(sound: str) -> None:
+    done = run(sound)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\n0 faults, 2 pieces of advice\n")
+    say(sound, "alter table pos.tables disable trigger b_log_update")
+    done = run(sound)
+    assert done.returncode == 1
+    assert "mend: alter table pos.tables enable trigger b_log_update" in done.stdout
+    done = run(sound, "--json")
+    assert done.returncode == 1
+    assert [one["name"] for one in json.loads(done.stdout) if one["level"] == "fault"] == ["triggers"]
+
+
+def test_a_password_is_not_printed(sound: str) -> None:
+    wrong = make_conninfo(sound, password="geheim-1234", dbname="none")
+    done = run(wrong, "--json")
+    assert "geheim-1234" not in done.stdout + done.stderr
+    assert "geheim-1234" not in run(make_conninfo(sound, password="geheim-1234")).stdout
