@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import __version__, protocol
 from .connection import Connections, slug_of
 from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant
+from .gauges import Registry
 from .hub import Room
 from .listener import READ_BYTES, Listener
 from .origins import is_allowed
@@ -57,6 +59,7 @@ class Api:
         self._connections = connections
         self._listener = listener
         self._started = time.monotonic()
+        self._registry = Registry(connections, listener)
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -68,6 +71,7 @@ class Api:
             Route("/health", self.health),
             Route("/health/live", self.live),
             Route("/health/ready", self.ready),
+            Route("/metrics", self.metrics),
             *(
                 Route(f"/api/{name}", _answering(answer))
                 for name, answer in {
@@ -123,6 +127,11 @@ class Api:
             "lagging": sum(session.lagging for session in self._connections.hub.sessions),
         }
         return JSONResponse(body, 503 if status == "down" else 200)
+
+    async def metrics(self, request: Request) -> Response:
+        """Everything that is counted, as Prometheus reads it."""
+        write, media_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(write(self._registry), media_type=None, headers={"Content-Type": media_type})
 
     def _status(self) -> str:
         if not self._listener.database_reached:

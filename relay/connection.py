@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
-from . import protocol
+from . import metrics, protocol
 from .asgi import AsgiWire, wire_of
 from .checksums import Checksums
 from .database import Answer, Database
@@ -318,9 +318,11 @@ class Connection:
         self._relieved.set()
         error = future.exception()
         if isinstance(error, Refusal):
+            metrics.MUTATIONS.labels(deed.mutation.type, error.code).inc()
             self._refuse(error, deed.mutation.id)
             return
         answer = future.result()
+        metrics.MUTATIONS.labels(deed.mutation.type, answer.code).inc()
         if answer.revision is None:
             # Applied before its connection broke, and without an id its answer is not known.
             if deed.acknowledge:
@@ -336,6 +338,7 @@ class Connection:
             )
 
     def _refuse(self, refusal: Refusal, ref: str | None) -> None:
+        metrics.REFUSALS.labels(refusal.code).inc()
         log.debug("refused", extra=fields(code=refusal.code, field=refusal.field, client=self.session.client_id))
         self.session.reply(protocol.error(refusal, ref, now_ms=now_ms()))
         if self.session.profile and refusal.type:

@@ -194,15 +194,20 @@ class Database:
         self._writes = Pool(
             settings.conninfo, "write", WRITERS, settings.statement_ms / 1000, lock_seconds=settings.lock_ms / 1000
         )
+        self._pools = {"read": self._reads, "live": self._live, "write": self._writes}
 
     async def open(self) -> None:
         """Make the pools ready; nothing is connected yet."""
-        for one in (self._reads, self._live, self._writes):
+        for one in self._pools.values():
             await one.open()
 
     async def close(self) -> None:
         """Close every connection."""
-        await asyncio.gather(*(one.close(CLOSE_SECONDS) for one in (self._reads, self._live, self._writes)))
+        await asyncio.gather(*(one.close(CLOSE_SECONDS) for one in self._pools.values()))
+
+    def pool_stats(self) -> dict[str, dict[str, int]]:
+        """What each pool says of itself, as in Pool.stats, by name."""
+        return {name: one.stats() for name, one in self._pools.items()}
 
     def listening(self) -> AbstractAsyncContextManager[AsyncConnection[TupleRow]]:
         """A connection of the listener's own, never a pool's, that already listens to DOORBELL and PROOF."""

@@ -17,7 +17,7 @@ from contextlib import suppress
 import psycopg
 from psycopg.rows import TupleRow
 
-from . import protocol
+from . import metrics, protocol
 from .database import PROOF, ChangeRow, Database, Head, MessageRow
 from .errors import DatabaseUnavailable, Deaf, OnlyStandby
 from .frames import encode
@@ -57,6 +57,10 @@ class Listener:
         self._prove_now = asyncio.Event()
         self._reached = 0.0  # when a sweep last reached the database
         self._back = asyncio.Event()  # a sweep reached the database again
+        self._deaf_since, self._deaf_before = time.monotonic(), 0.0  # seconds: when it began, and all times before
+        self._swept: set[int] = set()  # restaurants that a sweep found behind, and no doorbell rang for since
+        self._under_way: Sequence[int] = ()  # restaurants that are being read
+        self.queue_usage = 0.0  # part of the notification queue in use, at the last look
         self.lag = 0  # changes by which the room that is furthest behind was behind its head at the last sweep
         self.on_return: Callable[[], None] = lambda: None
 
@@ -76,6 +80,11 @@ class Listener:
     def database_reached(self) -> bool:
         """Whether the last sweeps reached the database."""
         return time.monotonic() - self._reached < 3 * self._settings.sweep_seconds + READ_DELAY
+
+    @property
+    def deaf_seconds(self) -> float:
+        """For how long, all in all, nothing could be heard."""
+        return self._deaf_before + (0.0 if self._heard else time.monotonic() - self._deaf_since)
 
     def ring(self, restaurant_id: int) -> None:
         """Look at a restaurant's log; one without a room here costs nothing."""
@@ -117,6 +126,8 @@ class Listener:
                 if type(error) not in told:
                     log.warning("deaf: not ready, and changes arrive by the sweep", extra=fields(error=error))
                 told.add(type(error))
+            if was_hearing:
+                self._deaf_since = time.monotonic()
             self._heard = 0.0
             attempt = 0 if was_hearing else attempt + 1
             with suppress(TimeoutError):
@@ -148,9 +159,12 @@ class Listener:
                 self._proof_heard, self._proof_due = True, 0.0
                 if not self._heard:
                     log.info("listening")
+                    self._deaf_before = self.deaf_seconds
                     self._heard = time.monotonic()
         # Anybody may notify: a payload is a hint to be checked against our rooms, and nothing else.
         elif notification.payload.isascii() and notification.payload.isdigit() and len(notification.payload) < 20:
+            metrics.DOORBELLS.inc()
+            self._swept.discard(int(notification.payload))
             self.ring(int(notification.payload))
 
     async def _prove(self) -> None:
@@ -164,10 +178,11 @@ class Listener:
             self._proof_heard, ear = False, self._ear
             try:
                 # On its own: in one transaction with the bell it is lost when the queue is so full that none rings.
-                usage = await self._database.queue_usage()
-                if usage > QUEUE_ALARM:
+                self.queue_usage = await self._database.queue_usage()
+                if self.queue_usage > QUEUE_ALARM:
                     log.warning(
-                        "some listener of the cluster does not read its notifications", extra=fields(queue=usage)
+                        "some listener of the cluster does not read its notifications",
+                        extra=fields(queue=self.queue_usage),
                     )
                 await self._database.prove(self._instance)
             except DatabaseUnavailable:
@@ -186,12 +201,15 @@ class Listener:
             self._dirty.clear()
             for start in range(0, len(dirty), READ_RESTAURANTS):
                 part = dirty[start : start + READ_RESTAURANTS]
+                self._under_way = part
                 try:
                     await self._read_rooms(part)
                 except DatabaseUnavailable:
                     self._dirty.update(part)
                     await asyncio.sleep(READ_DELAY)
                     self._rung.set()
+                finally:
+                    self._under_way = ()
 
     async def _read_rooms(self, restaurant_ids: Sequence[int]) -> None:
         rooms = [room for i in restaurant_ids if (room := self._hub.rooms.get(i)) and room.window]
@@ -226,6 +244,7 @@ class Listener:
                     "relaying", extra=fields(restaurant=room.slug, revision=fresh[-1].revision, changes=len(fresh))
                 )
                 self._hub.take(room, [encoded(row) for row in fresh])
+                self._count(room.restaurant_id, fresh)
             if room.head < changes.head.revision:
                 self.ring(room.restaurant_id)
             if room.staff != changes.head.staff:
@@ -239,6 +258,15 @@ class Listener:
             for room in rooms:
                 if room.restaurant_id in behind:
                     room.skip_messages(read[room.restaurant_id].head.messages)
+
+    def _count(self, restaurant_id: int, fresh: Sequence[ChangeRow]) -> None:
+        now = time.time()
+        metrics.CHANGES.inc(len(fresh))
+        if restaurant_id in self._swept:
+            self._swept.discard(restaurant_id)
+            metrics.SWEPT.inc(len(fresh))
+        for row in fresh:
+            metrics.DELIVERY.observe(max(0.0, now - row.milliseconds / 1000))
 
     def _begin_anew(self, room: Room, epoch: str, head: Head, why: str) -> None:
         # Never skip: whoever cannot be given every change is given the state.
@@ -294,6 +322,8 @@ class Listener:
             if room is not None and room.window:
                 self.lag = max(self.lag, head.revision - room.head)
                 if (head, heads.epoch) != ((room.head, room.messages, room.staff), room.epoch):
+                    if restaurant_id not in self._dirty and restaurant_id not in self._under_way:
+                        self._swept.add(restaurant_id)
                     self.ring(restaurant_id)
 
 

@@ -72,6 +72,10 @@ class Pool:
         """Make it ready; nothing is connected yet."""
         await self._pool.open(wait=False)
 
+    def stats(self) -> dict[str, int]:
+        """psycopg_pool's figures: `pool_size`, `pool_available`, `requests_waiting` and more."""
+        return self._pool.get_stats()
+
     async def close(self, seconds: float) -> None:
         """Close every connection, and wait so long for attempts to connect that are under way."""
         await self._pool.close(seconds)

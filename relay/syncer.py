@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from . import protocol
+from . import metrics, protocol
 from .database import Database, Head
 from .errors import DatabaseUnavailable, UnknownRestaurant
 from .hub import Hub, Room
@@ -133,6 +133,7 @@ class Syncer:
                 head = max(room.head, sync.revision)
                 session.reply(protocol.sync_changes(room.epoch, sync.revision, head, ref=sync.ref, now_ms=now_ms()))
             self._hub.go_live(room, session, sync.revision)
+            metrics.SYNCS.labels("changes").inc()
             return
         if reason == "ahead":
             session.seen = 0  # what it knows of is not in this history
@@ -148,6 +149,7 @@ class Syncer:
                 session.profile.snapshot(snapshot, sync) if session.profile else snapshot.frames(reason, sync.ref)
             )
             self._hub.go_live(room, session, snapshot.revision)
+            metrics.SYNCS.labels(reason).inc()
 
     async def _reach(self, room: Room, epoch: str, revision: int) -> str:
         """Make the window reach back to a cursor; the reason for a snapshot where it cannot."""
@@ -176,7 +178,9 @@ class Syncer:
         """Read what the window lacks after a revision, for all who wait together; whether the window has it now."""
         window = room.window
         assert window is not None
-        if revision >= window.base:
+        hit = revision >= window.base
+        metrics.WINDOW.labels("hit" if hit else "miss").inc()
+        if hit:
             return True
         if room.head - revision > self._settings.window_changes:
             return False
@@ -302,6 +306,7 @@ class Syncer:
             self._hub.position(room, state.epoch, state.revision, room.messages)
             self._ring(room.restaurant_id)
         found = Snapshot(state, began)
+        metrics.SNAPSHOT_READS.inc()
         log.debug("snapshot read", extra=fields(restaurant=room.slug, revision=found.revision, bytes=found.size))
         self._snapshots.keep(room.restaurant_id, found)
         return found

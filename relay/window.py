@@ -45,6 +45,11 @@ class Window:
         self._chunk_bytes = 0
 
     @property
+    def size(self) -> int:
+        """Bytes held."""
+        return self._bytes
+
+    @property
     def spare(self) -> int:
         """Bytes that fit in before what is held."""
         return self._max_bytes - self._bytes

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from . import metrics
 from .database import Answer, Database, LockedOut
 from .errors import DatabaseUnavailable, Refusal
 from .logs import fields
@@ -305,10 +306,10 @@ class Writer:
                     raise
                 isolate = True
             else:
-                log.debug(
-                    "committed",
-                    extra=fields(mutations=len(mutations), milliseconds=round((time.monotonic() - started) * 1000, 1)),
-                )
+                seconds = time.monotonic() - started
+                metrics.BATCH.observe(len(mutations))
+                metrics.COMMIT.observe(seconds)
+                log.debug("committed", extra=fields(mutations=len(mutations), milliseconds=round(seconds * 1000, 1)))
                 return answers
             if time.monotonic() - started > UNKNOWN_SECONDS and all(p.mutation.id for p in batch):
                 raise DatabaseUnavailable("it cannot be known whether a batch was committed")

@@ -16,7 +16,7 @@ MOST_LINES = 400
 # Lowest first. A module imports from the lines above its own, never from beside or below it: so there are no cycles.
 LAYERS = """
     __init__ errors
-    frames logs origins pools settings strictjson vault versions
+    frames logs metrics origins pools settings strictjson vault versions
     bodies embedded schema wire window
     asgi protocol restaurants systemd
     appmessages database
@@ -27,7 +27,7 @@ LAYERS = """
     checksums listener
     doctor syncer
     connection floors
-    webapp
+    gauges webapp
     app
     server
     __main__
