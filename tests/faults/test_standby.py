@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 from functools import partial
 
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.cluster import TestCluster
+from tests.cluster import TestCluster, children_of
 from tests.faults.deeds import TABLE, execute
 from tests.load import load
 from tests.relays import local_relay
 from tests.standby import Standby, running_standby
 from tests.terminals import Terminal, agree, terminals
-from tests.waiting import until
+from tests.waiting import slow_down, until
 
 SAID = "leads to a standby only"
 
@@ -137,3 +140,35 @@ def caught_up(cluster: TestCluster, standby: Standby) -> bool:
 
 def resynced(terminal: Terminal) -> bool:
     return [snapshot["reason"] for snapshot in terminal.snapshots] == ["first-sync", "epoch-changed"]
+
+
+async def test_an_ack_waits_for_a_synchronous_standby_however_long_it_takes(private_cluster: TestCluster) -> None:
+    """However short the relay's own bounds are: what was acknowledged is on both, or a failover would lose it."""
+    conninfo = primary(private_cluster)
+    async with local_relay(conninfo, statement_ms=100) as relay, terminals(relay.url, 2) as (one, other):
+        with running_standby(private_cluster) as standby:
+            private_cluster.say("alter system set synchronous_standby_names = '*'")
+            private_cluster.say("select pg_reload_conf()")
+            waits = "select exists (select from pg_stat_replication where sync_state = 'sync')"
+            await until(lambda: asyncio.to_thread(private_cluster.say, waits), what="a synchronous standby")
+            await one.table("add", {"id": "t1", "number": 1, **TABLE})
+
+            frozen = children_of(standby.postmaster_pid or 0)
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+            asked = asyncio.create_task(one.table("update", {"id": "t1", "seats": 7}, within=30.0))
+            held = "select exists (select from pg_stat_activity where wait_event = 'SyncRep')"
+            await until(lambda: asyncio.to_thread(private_cluster.say, held), what="a commit that waits")
+            await slow_down(10 * 0.1)  # ten times what a statement may take
+            assert private_cluster.say(held)
+            assert not asked.done()
+            assert other.tables["t1"]["seats"] == TABLE["seats"]
+
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+            await asked
+            await agree(conninfo, one, other)
+            with psycopg.connect(standby.conninfo("minipos")) as connection:
+                assert connection.execute("select seats from pos.tables").fetchone() == (7,)
+            private_cluster.say("alter system reset synchronous_standby_names")
+            private_cluster.say("select pg_reload_conf()")
