@@ -15,7 +15,7 @@ export PG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run dev test check lint types test-18 test-15 model mutants chaos soak format wheel lock clean
+.PHONY: help setup run dev test check lint types test-18 test-15 model mutants chaos patroni soak format wheel lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ chaos: setup ## break PostgreSQL, relays, nginx and the network under load (DEEP
 	else \
 	  exec $(BIN)/python -m tests.chaos.run $(if $(DEEP),--deep) $(ARGS); \
 	fi
+
+patroni: setup ## kill the leader of a Patroni cluster ten times under load (ARGS='--kills 3')
+	$(BIN)/python -m tests.patroni.run $(ARGS)
 
 # Each part of the soak takes how much it does from the environment.
 soak: export FUZZ_FRAMES ?= 1000000

@@ -6,7 +6,7 @@ import asyncio
 
 import psycopg
 
-from tests.chaos.world import QUIET, World
+from tests.chaos.world import QUIET, Place
 from tests.terminals import Terminal, agree
 
 LATE_SECONDS = 10.0  # by which a change may be late, after every relay is ready: the sweep comes once a second
@@ -27,7 +27,7 @@ def describe(conninfo: str, said: str, times: int = 1) -> None:
 class Quiet:
     """A terminal at each relay that does nothing but look."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Place) -> None:
         self._world = world
         self._terminals = [
             Terminal(f"{relay.url}?restaurant={QUIET}", f"watcher-{number}")

@@ -15,7 +15,7 @@ from tests.chaos.people import Person, check_people
 from tests.chaos.quiet import Quiet
 from tests.chaos.readers import Reader
 from tests.chaos.shouters import Shouter, check_shouters
-from tests.chaos.world import World
+from tests.chaos.world import Place
 from tests.load import Load, Till
 from tests.terminals import Terminal, agree
 from tests.waiting import until
@@ -77,7 +77,7 @@ def ledger(conninfo: str) -> set[Key]:
 
 
 @asynccontextmanager
-async def at_work(world: World, seed: int) -> AsyncIterator[Staff]:
+async def at_work(world: Place, seed: int) -> AsyncIterator[Staff]:
     """Everybody at work; when all have ended what they had begun, everything is checked."""
     slugs = world.slugs()
     staff = Staff(
@@ -114,7 +114,7 @@ async def at_work(world: World, seed: int) -> AsyncIterator[Staff]:
         await staff.quiet.close()
 
 
-def _till(world: World, slug: str, number: int) -> Till:
+def _till(world: Place, slug: str, number: int) -> Till:
     return Till([world.nginx.url], number, slug, sync=True, pause=PAUSE_SECONDS, clears=True)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -23,6 +24,30 @@ RELAYS = 3
 DATABASE = "chaos"
 QUIET = "quiet"  # a restaurant where nobody works, and its state is not small
 PHOTO_BYTES = 60_000
+
+
+class Place(Protocol):
+    """Where people work: relays of one database behind nginx."""
+
+    @property
+    def relays(self) -> Sequence[RelayProcess]: ...
+
+    @property
+    def nginx(self) -> Nginx: ...
+
+    @property
+    def conninfo(self) -> str: ...
+
+    def slugs(self) -> list[str]: ...
+
+
+def slugs_of(conninfo: str) -> list[str]:
+    """The restaurants, but for the quiet one."""
+    with psycopg.connect(conninfo) as connection:
+        rows = connection.execute(
+            "select slug from pos.restaurants where slug <> %s order by restaurant_id", (QUIET,)
+        ).fetchall()
+    return [slug for (slug,) in rows]
 
 
 @dataclass
@@ -43,12 +68,7 @@ class World:
         return self.cluster.conninfo(DATABASE)
 
     def slugs(self) -> list[str]:
-        """The restaurants, but for the quiet one."""
-        with psycopg.connect(self.conninfo) as connection:
-            rows = connection.execute(
-                "select slug from pos.restaurants where slug <> %s order by restaurant_id", (QUIET,)
-            ).fetchall()
-        return [slug for (slug,) in rows]
+        return slugs_of(self.conninfo)
 
     def backends(self) -> list[int]:
         """The processes that serve connections of the relays."""
@@ -68,6 +88,22 @@ class World:
         return all(await asyncio.gather(*(relay.ready() for relay in self.relays)))
 
 
+async def furnish(conninfo: str, restaurants: int) -> None:
+    """Install the schema, and make so many restaurants beside the quiet one."""
+    await schema.apply(conninfo)
+    with psycopg.connect(conninfo) as connection:
+        connection.execute(
+            "insert into pos.restaurants (slug, name) select 'r' || n, 'R' from generate_series(2, %s) as n"
+            " union all select %s, 'Q'",
+            (restaurants, QUIET),
+        )
+        connection.execute(
+            "insert into pos.menu_items (restaurant_id, id, name, price, category, description, image)"
+            " select restaurant_id, 'photo', 'photo', 1, '', '', repeat('x', %s) from pos.find_restaurant(%s)",
+            (PHOTO_BYTES, QUIET),
+        )
+
+
 @asynccontextmanager
 async def world(restaurants: int, longest: float = 30.0) -> AsyncIterator[World]:
     """Everything started, with so many restaurants; PostgreSQL flushes as it does in earnest."""
@@ -79,18 +115,7 @@ async def world(restaurants: int, longest: float = 30.0) -> AsyncIterator[World]
             _admit(cluster, laid.relay_at_the_database)
         cluster.create_database(DATABASE)
         conninfo = cluster.tcp(DATABASE)
-        await schema.apply(conninfo)
-        with psycopg.connect(conninfo) as connection:
-            connection.execute(
-                "insert into pos.restaurants (slug, name) select 'r' || n, 'R' from generate_series(2, %s) as n"
-                " union all select %s, 'Q'",
-                (restaurants, QUIET),
-            )
-            connection.execute(
-                "insert into pos.menu_items (restaurant_id, id, name, price, category, description, image)"
-                " select restaurant_id, 'photo', 'photo', 1, '', '', repeat('x', %s) from pos.find_restaurant(%s)",
-                (PHOTO_BYTES, QUIET),
-            )
+        await furnish(conninfo, restaurants)
         closing = stack.enter_context(ExitStack())  # after all that uses a database
         proxies = [await stack.enter_async_context(proxied(conninfo)) for _ in range(RELAYS - 1)]
         other_port = free_port()
