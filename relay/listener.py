@@ -56,6 +56,7 @@ class Listener:
         self._proof_due = 0.0  # until when the last proof must be heard; 0 when none is under way
         self._prove_now = asyncio.Event()
         self._reached = 0.0  # when a sweep last reached the database
+        self._away = False  # the last sweep did not reach it
         self._back = asyncio.Event()  # a sweep reached the database again
         self._deaf_since, self._deaf_before = time.monotonic(), 0.0  # seconds: when it began, and all times before
         self._swept: set[int] = set()  # restaurants that a sweep found behind, and no doorbell rang for since
@@ -295,24 +296,27 @@ class Listener:
     # Sweep
 
     async def _sweep(self) -> None:
-        away = False
         while True:
+            # At once, for a relay is not ready before it has reached the database; then as often as the settings say.
+            await self._look()
             pace = self._settings.sweep_seconds if self._heard else min(READ_DELAY, self._settings.sweep_seconds)
             await asyncio.sleep(pace * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, keeps no secret
-            self._hub.forget_idle()
-            try:
-                await self._compare_heads()
-            except DatabaseUnavailable as error:
-                if not away:
-                    log.error("the database is away", extra=fields(error=error))
-                away = True
-                continue
-            self._reached = time.monotonic()
-            if away:
-                log.info("the database is back")
-                away = False
-                self._back.set()
-            self.on_return()
+
+    async def _look(self) -> None:
+        self._hub.forget_idle()
+        try:
+            await self._compare_heads()
+        except DatabaseUnavailable as error:
+            if not self._away:
+                log.error("the database is away", extra=fields(error=error))
+            self._away = True
+            return
+        self._reached = time.monotonic()
+        if self._away:
+            log.info("the database is back")
+            self._away = False
+            self._back.set()
+        self.on_return()
 
     async def _compare_heads(self) -> None:
         heads = await self._database.read_heads(list(self._hub.rooms), live=True)
