@@ -20,7 +20,7 @@ from typing import Any
 
 import websockets
 
-from tests.waiting import until
+from tests.waiting import until, wait_until
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 STARTS_SECONDS = 40.0
@@ -92,10 +92,11 @@ class Tab:
 
 
 class Chromium:
-    """One browser process."""
+    """A connection to a browser process."""
 
     def __init__(self, socket: websockets.ClientConnection) -> None:
         self._socket = socket
+        self._contexts: list[str] = []
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._reader = asyncio.create_task(self._read())
@@ -114,6 +115,7 @@ class Chromium:
     async def open(self, url: str) -> Tab:
         """Open an address in a new context, as a fresh browser would."""
         context = (await self.do("Target.createBrowserContext"))["browserContextId"]
+        self._contexts.append(context)
         target = (await self.do("Target.createTarget", url="about:blank", browserContextId=context))["targetId"]
         session = (await self.do("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
         tab = Tab(self, session, context)
@@ -123,8 +125,13 @@ class Chromium:
         await tab.loaded("location.href !== 'about:blank' && document.readyState === 'complete'")
         return tab
 
-    async def close(self) -> None:
-        await self.do("Browser.close")
+    async def close_tabs(self) -> None:
+        """Close every tab, and forget its context."""
+        while self._contexts:
+            await self.do("Target.disposeBrowserContext", browserContextId=self._contexts.pop())
+
+    async def ended(self) -> None:
+        """Wait for the end of the connection."""
         await asyncio.wait([self._reader])
 
     async def _read(self) -> None:
@@ -146,24 +153,32 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([found, *arguments, "about:blank"], stdout=log, stderr=log, process_group=0)
 
 
-@asynccontextmanager
-async def running_chromium() -> AsyncIterator[Chromium]:
-    """A browser with a profile of its own, gone afterwards."""
+@contextmanager
+def running_chromium() -> Iterator[str]:
+    """The DevTools address of a browser process with a profile of its own, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="relay-chromium-"))
     process = _start(folder)
     try:
         port_file = folder / "DevToolsActivePort"  # the port, and the path of the browser's own socket
-        await until(lambda: port_file.exists() and len(port_file.read_text().split()) == 2, within=STARTS_SECONDS)
+        wait_until(lambda: port_file.exists() and len(port_file.read_text().split()) == 2, within=STARTS_SECONDS)
         port, path = port_file.read_text().split()
-        async with websockets.connect(f"ws://127.0.0.1:{port}{path}", max_size=None, compression=None) as socket:
-            chromium = Chromium(socket)
-            yield chromium
-            await chromium.close()
-        await until(lambda: process.poll() is not None, within=STARTS_SECONDS, what="the end of Chromium")
+        yield f"ws://127.0.0.1:{port}{path}"
+        process.terminate()
+        wait_until(lambda: process.poll() is not None, within=STARTS_SECONDS, what="the end of Chromium")
     finally:
         process.kill()
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)  # its helpers may still write while they end
+
+
+@asynccontextmanager
+async def driven(address: str) -> AsyncIterator[Chromium]:
+    """A browser process as it is driven; the tabs that were opened are closed at the end."""
+    async with websockets.connect(address, max_size=None, compression=None) as socket:
+        chromium = Chromium(socket)
+        yield chromium
+        await chromium.close_tabs()
+    await chromium.ended()
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from relay import schema
-from tests.e2e.chromium import Chromium, Tab, program, running_chromium, served_folder
+from tests.e2e.chromium import Chromium, Tab, driven, program, running_chromium, served_folder
 from tests.relays import RelayProcess, relay_process
 from tests.waiting import until
 from tests.webapp.agreement import comparable, differences, held
@@ -25,7 +25,7 @@ from tests.webapp.storage import Row
 SECOND = 200  # milliseconds of the app's second
 PAGE = Path(__file__).parent / "webapp_page"
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("chromium")]  # one browser for all
 
 
 class Window:
@@ -123,15 +123,22 @@ def address() -> Iterator[str]:
         yield found
 
 
-@pytest.fixture
-async def floor(database: str, address: str, pictures: Path) -> AsyncIterator[Floor]:
+@pytest.fixture(scope="module")
+def devtools() -> Iterator[str]:
+    """Where a browser is driven; each test has tabs and storage of its own in it."""
     if program() is None:
         missing = "chromium is not installed (apt-get install chromium)"
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
+    with running_chromium() as found:
+        yield found
+
+
+@pytest.fixture
+async def floor(database: str, devtools: str, address: str, pictures: Path) -> AsyncIterator[Floor]:
     await schema.seed(database)
-    async with running_chromium() as chromium, relay_process(database) as relay:
+    async with driven(devtools) as chromium, relay_process(database) as relay:
         made = Floor(database, relay, chromium, address, pictures)
         for _ in range(2):
             await made.open()

@@ -24,7 +24,7 @@ from tests.relays import RelayProcess, local_relay, relay_process
 from tests.terminals import agree, terminals
 from tests.waiting import until
 
-STOP_SECONDS = 2.0
+STOP_SECONDS = 4.0  # two are promised, the rest is a busy machine
 AT_WORK = "select count(*) from pg_stat_activity where application_name = 'relay write' and state = 'active'"
 SECRET = "s3cr3t/pass"
 SAID = ("Mrs Robinson", "a-secret-dish")
@@ -162,7 +162,7 @@ async def test_a_part_that_dies_ends_the_relay_with_an_error(database: str) -> N
 async def test_another_schema_version_is_refused(database: str, version: int, sentence: str) -> None:
     execute(database, f"update pos.installation set version = {version}")
     async with relay_process(database, wait_ready=False) as relay:
-        assert await relay.ended(within=10.0) == 1
+        assert await relay.ended(within=20.0) == 1
         assert f"schema has version {version}" in relay.log
         assert sentence in relay.log
         assert "Traceback" not in relay.log
@@ -172,7 +172,7 @@ async def test_a_port_in_use_is_said_in_one_sentence(database: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with relay_process(database, wait_ready=False, PORT=str(port)) as relay:
-            assert await relay.ended(within=10.0) == 1
+            assert await relay.ended(within=20.0) == 1
             assert "address already in use" in relay.log
             assert str(port) in relay.log
             assert "Traceback" not in relay.log

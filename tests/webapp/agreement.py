@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -14,7 +15,8 @@ from tests.waiting import until
 from tests.webapp.browser import Browser
 from tests.webapp.storage import BUILT_IN, CATEGORIES, MENU, ORDERS, SETTINGS, TABLES, USERS, Row
 
-QUIET_SECONDS = 0.35  # beyond the 150 ms over which the relay gathers lists: nothing is still to come
+QUIET_SECONDS = 0.35  # beyond the 150 ms over which a relay gathers lists: nothing is still to come
+SETTLED_SECONDS = 0.1  # the same where it can be seen whether the relay gathers any
 
 
 def shown(browser: Browser) -> Row:
@@ -92,8 +94,13 @@ async def agree(
     terminals: tuple[Terminal, ...] = (),
     slug: str = "default",
     within: float = 10.0,
+    gathers: Callable[[], bool] | None = None,
 ) -> None:
-    """Wait until all browsers show what the database holds and go on doing so; none may have met a fault."""
+    """Wait until all browsers show what the database holds and go on doing so; none may have met a fault.
+
+    `gathers` says whether a relay still has something for them; without it they are given more time.
+    """
+    quiet = QUIET_SECONDS if gathers is None else SETTLED_SECONDS
     seen: object = None
     since = 0.0
     found: dict[str, list[str]] = {}
@@ -102,9 +109,9 @@ async def agree(
         """Compare when they have been quiet for a while: before, more may be on its way."""
         nonlocal seen, since
         now = [(browser.storage.writes, browser.unanswered, browser.connected) for browser in browsers]
-        if now != seen:
+        if now != seen or (gathers is not None and gathers()):
             seen, since = now, time.monotonic()
-        if time.monotonic() < since + QUIET_SECONDS:
+        if time.monotonic() < since + quiet:
             return False
         since = time.monotonic()
         truth = held(conninfo, slug)

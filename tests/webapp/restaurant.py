@@ -6,7 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import Any, Self
 
-from tests.relays import Reachable
+from tests.relays import LocalRelay, Reachable
 from tests.terminals import Terminal
 from tests.waiting import until
 from tests.webapp.agreement import agree
@@ -48,7 +48,20 @@ class Restaurant:
 
     async def agree(self, within: float = 10.0) -> None:
         """All browsers, all core terminals and the database hold the same, and no browser met a fault."""
-        await agree(self.conninfo, *self.browsers, terminals=(*self.terminals,), slug=self.slug, within=within)
+        await agree(
+            self.conninfo,
+            *self.browsers,
+            terminals=(*self.terminals,),
+            slug=self.slug,
+            within=within,
+            gathers=self._gathers if isinstance(self.relay, LocalRelay) else None,
+        )
+
+    def _gathers(self) -> bool:
+        """Whether the relay, which runs in this very loop, has mutations to do or lists to send."""
+        assert isinstance(self.relay, LocalRelay)
+        under_way = (task.get_name() == "app lists" for task in asyncio.all_tasks())
+        return self.relay.relay.writer.pending > 0 or any(under_way)
 
     async def __aenter__(self) -> Self:
         return self
