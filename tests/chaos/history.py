@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 
-from tests.terminals import Row, Terminal
+from tests.terminals import Row
 
 LOG = """
     select l.revision, l.type, l.action, l.data::text, l.client_id
@@ -19,23 +19,36 @@ LOG = """
 HEADS = "select r.slug, h.revision from pos.heads as h join pos.restaurants as r using (restaurant_id)"
 
 
+class Applied(Protocol):
+    """A terminal, or many that were sent the same."""
+
+    @property
+    def client_id(self) -> str: ...
+
+    @property
+    def applied(self) -> list[tuple[str, int, Row]]:
+        """(epoch, revision, message), in the order they were applied."""
+
+
 @dataclass
 class History:
     """Which epochs there were: of those that are over, up to which revision of each restaurant they live on."""
 
     over: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def follows(self, conninfo: str, slug: str, terminals: Sequence[Terminal]) -> int:
+    def follows(self, conninfo: str, slug: str, terminals: Sequence[Applied]) -> int:
         """What terminals applied is what the log holds, each revision once and in order; how many changes that were.
 
         What they applied of a history that is over, and that the log has not taken over, is the same for all of them.
         """
         log = _log(conninfo, slug)
         gone: dict[tuple[str, int], Any] = {}
+        applied_in_all = 0
         for one in terminals:
             reached: dict[str, int] = {}
-            before = ""
-            for epoch, revision, message in one.applied:
+            before, changes = "", one.applied
+            applied_in_all += len(changes)
+            for epoch, revision, message in changes:
                 assert epoch == before or epoch not in reached, f"{one.client_id} went back to epoch {epoch}"
                 before = epoch
                 last = reached.get(epoch, 0)
@@ -45,7 +58,7 @@ class History:
                 lives_on = epoch not in self.over or revision <= self.over[epoch][slug]
                 expected = log[revision] if lives_on else gone.setdefault((epoch, revision), applied)
                 assert applied == expected, (one.client_id, epoch, revision, applied, expected)
-        return sum(len(one.applied) for one in terminals)
+        return applied_in_all
 
 
 def _said(message: Row) -> tuple[str, str, Row, str]:
