@@ -3,73 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 from tests.chaos.history import epoch_of, heads_of
 from tests.chaos.people import tokens
 from tests.chaos.staff import Staff, everybody_took, ledger
 from tests.chaos.world import DATABASE, World
-from tests.cluster import BIN_DIR, TestCluster
+from tests.standby import Standby
 from tests.terminals import Terminal
 from tests.waiting import until
 
-COPY_SECONDS = 60.0
-WAITS_FOR_MORE = """
-    select exists (select from pg_stat_activity
-                   where backend_type = 'startup' and wait_event = 'RecoveryRetrieveRetryInterval')
-"""
 ABSENT = 3  # terminals that are switched off meanwhile
 AWAY_SECONDS = 30.0  # in which every relay has noticed that its database is gone
-
-
-class Standby(TestCluster):
-    """A copy of a cluster, on another port, that replays what is committed there."""
-
-    def __init__(self, primary: TestCluster, port: int) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="relay-test-"))
-        settings = {
-            name: str(primary.say("select current_setting(%s)", name))
-            for name in ("fsync", "max_connections", "listen_addresses")
-        }
-        super().__init__(folder, bin_dir=BIN_DIR, port=port, options=settings)
-        self._primary = primary.tcp("postgres")
-
-    def stop_copying(self) -> None:
-        """From now on miss what is committed there."""
-        self.say("alter system set primary_conninfo = ''")
-        self.say("select pg_reload_conf()")
-
-    def has_all(self, position: str) -> bool:
-        return self.say("select pg_last_wal_replay_lsn() >= %s", position) is True
-
-    def has_replayed(self) -> bool:
-        """Whether it can read no further. What it was sent may end within a record, so positions do not tell."""
-        return self.say(WAITS_FOR_MORE) is True
-
-    @property
-    def copies(self) -> bool:
-        return self.say("select exists (select from pg_stat_wal_receiver)") is True
-
-    def promote(self) -> None:
-        assert self.say("select pg_promote(true, 30)") is True
-
-    def remove(self) -> None:
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _initdb(self) -> None:
-        program, words = self.bin_dir / "pg_basebackup", ("--write-recovery-conf", "--checkpoint=fast", "--no-sync")
-        subprocess.run(
-            [program, "-D", self.data, "-d", self._primary, *words],
-            check=True,
-            capture_output=True,
-            timeout=COPY_SECONDS,
-            **self._surroundings(),
-        )
 
 
 async def fail_over(world: World, staff: Staff, *, misses: bool) -> None:
@@ -92,7 +37,6 @@ async def fail_over(world: World, staff: Staff, *, misses: bool) -> None:
     await until(lambda: asyncio.to_thread(standby.has_all, position), within=30.0, what="the standby to catch up")
     if misses:
         await asyncio.to_thread(standby.stop_copying)
-        await until(lambda: asyncio.to_thread(lambda: not standby.copies), what="the end of the copying")
         absent = {slug: await _leave(world, slug) for slug in world.slugs()[:ABSENT]}
         await staff.go_on(2)
     else:
