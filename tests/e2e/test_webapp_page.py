@@ -113,6 +113,10 @@ def _has_lines(count: int, state: Row) -> bool:
     return any(len(table.get("orderItems", [])) == count for table in state["tables"] if table["number"] == 2)
 
 
+def _has_table(number: int, state: Row) -> bool:
+    return any(table["number"] == number for table in state["tables"])
+
+
 def _has_sales(count: int, state: Row) -> bool:
     return len(state["orderHistory"]) == count
 
@@ -211,6 +215,8 @@ async def test_what_is_done_offline_arrives_when_the_window_is_back(floor: Floor
     await floor.keep_pictures("offline")
     await here.act("findNetwork")
     await until(here.is_connected, within=15.0)
+    # First it is sent the state as it is without what waits in its queue.
+    await floor.settled(partial(_has_table, 30))
     await floor.agree("back")
     assert "Table 30" in await there.text()
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.cluster import TestCluster, children_of
+from tests.cluster import TestCluster
 from tests.faults.deeds import TABLE, execute
 from tests.load import load
 from tests.relays import local_relay
@@ -153,9 +153,8 @@ async def test_an_ack_waits_for_a_synchronous_standby_however_long_it_takes(priv
             await until(lambda: asyncio.to_thread(private_cluster.say, waits), what="a synchronous standby")
             await one.table("add", {"id": "t1", "number": 1, **TABLE})
 
-            frozen = children_of(standby.postmaster_pid or 0)
-            for pid in frozen:
-                os.kill(pid, signal.SIGSTOP)
+            receiver = standby.say("select pid from pg_stat_wal_receiver")
+            os.kill(receiver, signal.SIGSTOP)
             asked = asyncio.create_task(one.table("update", {"id": "t1", "seats": 7}, within=30.0))
             held = "select exists (select from pg_stat_activity where wait_event = 'SyncRep')"
             await until(lambda: asyncio.to_thread(private_cluster.say, held), what="a commit that waits")
@@ -164,8 +163,7 @@ async def test_an_ack_waits_for_a_synchronous_standby_however_long_it_takes(priv
             assert not asked.done()
             assert other.tables["t1"]["seats"] == TABLE["seats"]
 
-            for pid in frozen:
-                os.kill(pid, signal.SIGCONT)
+            os.kill(receiver, signal.SIGCONT)
             await asked
             await agree(conninfo, one, other)
             with psycopg.connect(standby.conninfo("minipos")) as connection:
