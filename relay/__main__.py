@@ -17,11 +17,11 @@ import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from . import __version__, backups, doctor, logs, restaurants, schema
-from .connection import DEFAULT_SLUG
 from .embedded import Cluster
 from .errors import DatabaseUnavailable, RelayError, SettingsError
 from .server import serve as serve_relay
 from .settings import Settings
+from .slugs import DEFAULT_SLUG
 from .vault import Vault
 
 DATABASE = "minipos_db"

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import __version__, protocol
-from .connection import Connections, slug_of
+from .connections import Connections, slug_of
 from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant
 from .gauges import Registry
 from .hub import Room
@@ -191,7 +191,7 @@ class Api:
         return _json(f'{{"orders":[{",".join(text for _, text in rows)}],"before":{json.dumps(more)}}}')
 
     async def _room(self, request: Request) -> Room:
-        return await self._connections.room(slug_of(request.scope))
+        return await self._connections.slugs.room(slug_of(request.scope))
 
     async def _snapshot(self, request: Request) -> Snapshot:
         room = await self._room(request)

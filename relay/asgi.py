@@ -18,8 +18,8 @@ ASGI_BUFFER_BYTES = 256 * 1024  # more than this not sent yet, and a wire is not
 class AsgiWire:
     """The wire on an ASGI server that is not ours: a task of its own sends whole messages.
 
-    Made inside the endpoint after `websocket.accept`. The endpoint reads with `receive`, which also ends when the
-    wire does, and awaits `stop` when it leaves.
+    Made inside the endpoint after `websocket.accept`. The endpoint awaits `hear`, which also ends when the wire does,
+    and `stop` when it leaves.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
@@ -28,6 +28,10 @@ class AsgiWire:
         self.buffered = 0
         self._full = False
         self._receive = receive
+        self._on_heard: Callable[[], None] | None = None
+        self._message: str | bytes | None = None
+        self._pulled = asyncio.Event()
+        self._over = False  # nothing more comes
         self._parts: list[bytes] = []
         self._outbox: asyncio.Queue[tuple[int, Message]] = asyncio.Queue()
         self._task = asyncio.create_task(self._deliver(send), name="asgi-wire")
@@ -59,22 +63,60 @@ class AsgiWire:
         asyncio.get_running_loop().call_later(wire.CLOSE_SECONDS, self.abort)
 
     def abort(self) -> None:
-        """Send nothing more and end `receive`; the socket is the server's, which closes it when the endpoint ends."""
+        """Send nothing more and end `hear`; the socket is the server's, which closes it when the endpoint ends."""
         self.closed = True
         self._task.cancel()
 
-    async def receive(self) -> Message:
-        """What the server received; a disconnect as soon as nothing can be sent any more."""
+    @property
+    def ended(self) -> bool:
+        """Whether no message is left, and none will come; see Source."""
+        return self._over and self._message is None
+
+    def listen(self, on_heard: Callable[[], None]) -> None:
+        """Say when there is a message or the end; see Source."""
+        self._on_heard = on_heard
+        if self._message is not None or self._over:
+            on_heard()
+
+    def pull(self) -> str | bytes | None:
+        """The next message; see Source."""
+        message, self._message = self._message, None
+        self._pulled.set()
+        return message
+
+    def dismiss(self) -> None:
+        """Close (1000) unless closed, and hear no more; see Source."""
+        self.close(CloseCode.NORMAL_CLOSURE)
+        self.on_writable = self._on_heard = None
+        self._pulled.set()
+
+    async def hear(self) -> None:
+        """Receive until the peer leaves, or nothing can be sent any more; a message only when the last was pulled."""
+        while (message := await self._receive_or_end()) is not None:
+            text = message.get("text")
+            self._message = message.get("bytes", b"") if text is None else text
+            self._pulled.clear()
+            self._say()
+            await self._pulled.wait()
+        self._over = True
+        self._say()
+
+    def _say(self) -> None:
+        if self._on_heard is not None:
+            self._on_heard()
+
+    async def _receive_or_end(self) -> Message | None:
         reading = asyncio.ensure_future(self._receive())
         try:
             await asyncio.wait({reading, self._task}, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
-                return {"type": "websocket.disconnect", "code": CloseCode.ABNORMAL_CLOSURE}
+                return None
             message = reading.result()
         finally:
             reading.cancel()
         if message["type"] == "websocket.disconnect":
             self.abort()
+            return None
         return message
 
     async def stop(self) -> None:
@@ -104,9 +146,6 @@ class AsgiWire:
 
 
 def wire_of(scope: Scope, receive: Receive, send: Send) -> SocketWire | AsgiWire:
-    """The wire of an accepted WebSocket. The endpoint reads from its `receive` and awaits its `stop` at the end."""
+    """The wire of an accepted WebSocket. An AsgiWire's endpoint awaits its `hear`, and at the end its `stop`."""
     offered = scope.get("extensions", {}).get(EXTENSION)
-    if not isinstance(offered, SocketWire):
-        return AsgiWire(receive, send)
-    offered.receive = receive
-    return offered
+    return offered if isinstance(offered, SocketWire) else AsgiWire(receive, send)

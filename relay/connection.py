@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from urllib.parse import parse_qs
-
-from starlette.types import Receive, Scope, Send
 
 from . import metrics, protocol
-from .asgi import AsgiWire, wire_of
+from .asgi import AsgiWire
 from .checksums import Checksums
 from .database import Answer, Database
 from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant
@@ -23,28 +19,24 @@ from .logs import fields
 from .protocol import Hello, Message, SyncRequest
 from .session import Deed, Goodbye, Profile, Session, Submit, Sync
 from .settings import Settings
+from .slugs import Slugs
 from .syncer import Syncer, now_ms
 from .wire import SocketWire
 from .writer import Writer
 
 log = logging.getLogger("relay.connection")
 
-DEFAULT_SLUG = "default"
 ENTER_SECONDS = 2.5  # to find the restaurant before the first message is read
-
 RELIEF_SECONDS = 1.0
-SLUG_SECONDS = 2.0  # a restaurant may be given another slug, and its old one to another restaurant
 LEAVE_SECONDS = 1.0  # in a drain, for the answers that are still due
 STALLED_SECONDS = 60.0  # without reading a byte of its answers, and a terminal is cut off
 REASON_BYTES = 123  # the most that a close frame holds beside its code (RFC 6455, section 5.5)
-SLICE, SLICE_SECONDS = 50, 0.25  # terminals closed together in a drain, at least, and the pause between two slices
-SLICES = 12  # at most
 # Close codes (RFC 6455, section 7.4.1, and the IANA registry).
 GOODBYE, POLICY, FAULT, RESTARTING = 1000, 1008, 1011, 1012
 
 
-class Connections:
-    """Serves WebSockets, and knows all that are open on this instance."""
+class Parts:
+    """What all connections of one instance share."""
 
     def __init__(
         self,
@@ -63,113 +55,91 @@ class Connections:
         self.checksums = checksums
         self.settings = settings
         self.profile_of = profile_of  # of a session that has named itself; beside it what `?profile=` says
-        self.draining = False
+        self.slugs = Slugs(database, hub)
         self.open: set[Connection] = set()
+        self.back = asyncio.Event()  # set, and replaced, when the database is there again
+        self.emptied = asyncio.Event()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one WebSocket, as an ASGI application."""
-        await receive()
-        if self.draining:
-            await send({"type": "websocket.close"})
-            return
-        await send({"type": "websocket.accept"})
-        connection = Connection(self, wire_of(scope, receive, send), slug_of(scope), asked_for(scope, "profile"))
-        self.open.add(connection)
-        try:
-            await connection.run()
-        finally:
-            self.open.discard(connection)
-            connection.ended.set_result(None)
-
-    async def room(self, slug: str | None) -> Room:
-        """The room of the restaurant with this slug (None: the default one).
-
-        Raises UnknownRestaurant, DatabaseUnavailable.
-        """
-        if slug and "\0" in slug:  # PostgreSQL cannot even be asked for it
-            raise UnknownRestaurant(slug)
-        room = self.hub.room_of(slug or DEFAULT_SLUG)
-        if room is not None:
-            if time.monotonic() - room.named_at < SLUG_SECONDS:
-                return room
-            room.named_at = time.monotonic()  # whoever comes meanwhile need not ask too
-        try:
-            room = self.hub.open(*await self.database.find_restaurant(slug))
-        except DatabaseUnavailable:
-            if room is None:
-                raise
-        return room
-
-    async def drain(self) -> None:
-        """Close every terminal with 1012 and a retry delay, in slices, so that they do not all come back at once."""
-        self.draining = True
-        leaving = list(self.open)
-        size = max(SLICE, -(-len(leaving) // SLICES))
-        spread = 1.0 + len(leaving) / 500
-        for start in range(0, len(leaving), size):
-            delays = [random.uniform(0.2, spread) for _ in leaving]  # noqa: S311 - spreads load, keeps no secret
-            part = leaving[start : start + size]
-            await asyncio.gather(*(one.leave(delay) for one, delay in zip(part, delays, strict=False)))
-            if start + size < len(leaving):
-                await asyncio.sleep(SLICE_SECONDS)
-        while self.open:
-            await asyncio.wait([connection.ended for connection in self.open])
-
-    def pay(self) -> None:
-        """The database is there: bring in those that came while it was not."""
-        self.syncer.pay()
-        for connection in self.open:
-            connection.database_is_back.set()
-
-
-def slug_of(scope: Scope) -> str | None:
-    """The restaurant that `?restaurant=` names; None, the default one, where it is missing or empty."""
-    return asked_for(scope, "restaurant")
-
-
-def asked_for(scope: Scope, name: str) -> str | None:
-    """The first value of a query parameter; None where it is missing or empty."""
-    values = parse_qs(scope["query_string"].decode("latin-1")).get(name)
-    return values[0] if values else None
+    def close(self, connection: Connection) -> None:
+        """A connection is over."""
+        self.open.discard(connection)
+        if not self.open:
+            self.emptied.set()
 
 
 class Connection:
-    """One terminal's socket."""
+    """One terminal's socket. A task works while it says something; in silence nothing is held but what is here."""
 
-    def __init__(self, parts: Connections, wire: SocketWire | AsgiWire, slug: str | None, profile: str | None) -> None:
+    __slots__ = (
+        "__weakref__", "_entering", "_held", "_over", "_parts", "_profiled", "_relieved", "_room", "_slug", "_task",
+        "_turn", "_unanswered", "_wanted_profile", "_wire", "session",
+    )  # fmt: skip
+
+    def __init__(self, parts: Parts, wire: SocketWire | AsgiWire, slug: str | None, profile: str | None) -> None:
         self.session = Session(wire)
-        self.ended = asyncio.get_running_loop().create_future()
-        self.database_is_back = asyncio.Event()
         self._parts = parts
         self._wire = wire
         self._slug = slug
         self._wanted_profile = profile
         self._profiled = False
         self._room: Room | None = None
-        self._turn = asyncio.Lock()  # one message at a time, in their order
-        self._held: list[Message] = []  # said before the restaurant was known
+        self._entering: asyncio.Task[bool] | None = None  # until the restaurant is known
+        self._turn: asyncio.Lock | None = None  # one message at a time, in their order, where two tasks hear them
+        self._held: tuple[Message, ...] = ()  # said before the restaurant was known
         self._unanswered = 0
-        self._relieved = asyncio.Event()
+        self._relieved: asyncio.Event | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._over = False
         wire.on_writable = self._flush
 
-    async def run(self) -> None:
-        """Serve until either side closes."""
-        entering = asyncio.create_task(self._guarded(self._enter), name="enter")
-        try:
-            # A known restaurant is entered at once; one that the database must be asked for holds up no message.
-            await asyncio.wait({entering}, timeout=ENTER_SECONDS)
-            await self._guarded(self._read)
-        finally:
-            self.session.close(GOODBYE)
-            if self.session.profile:
-                self.session.profile.left()
-            entering.cancel()
-            await asyncio.wait({entering})
-            self._parts.hub.leave(self.session)
-            self._parts.syncer.forget(self.session)
-            await self._wire.stop()
+    def begin(self) -> None:
+        """Enter the restaurant, and hear the terminal until either side closes."""
+        room = self._parts.slugs.known(self._slug)
+        if room is not None:
+            self._parts.hub.enter(self.session, room)
+            self._room = room
+        else:
+            self._turn = asyncio.Lock()
+            self._entering = asyncio.create_task(self._guarded(self._enter), name="enter")
+        self._wire.listen(self._heard)
 
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+    def _heard(self) -> None:
+        if self._task is None and not self._over:
+            self._task = asyncio.create_task(self._work(), name="connection")
+
+    async def _work(self) -> None:
+        goes_on = False
+        try:
+            if self._entering is not None and self._room is None:
+                # One that the database must be asked for holds up no message for longer.
+                left = self.session.since + ENTER_SECONDS - time.monotonic()
+                await asyncio.wait({self._entering}, timeout=max(0.0, left))
+            goes_on = await self._guarded(self._pull) and not self._wire.ended
+        finally:
+            if goes_on:
+                self._task = None  # nothing was awaited since there was no message
+            else:
+                await self._end()
+
+    async def _end(self) -> None:
+        self._over = True
+        self.session.close(GOODBYE)
+        if self.session.profile:
+            self.session.profile.left()
+        if self._entering is not None:
+            self._entering.cancel()
+            await asyncio.wait({self._entering})
+        self._parts.hub.leave(self.session)
+        self._parts.syncer.forget(self.session)
+        self._wire.dismiss()
+        self._parts.close(self)
+
+    async def heard_out(self) -> None:
+        """Wait for the end, once the wire has ended."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> bool:
         """Do it; what it raises closes the connection, with the reason."""
         try:
             await work()
@@ -178,6 +148,9 @@ class Connection:
         except Exception:
             log.exception("a connection failed", extra=fields(client=self.session.client_id))
             self.session.close(FAULT, "the relay failed; its log says why")
+        else:
+            return True
+        return False
 
     async def leave(self, delay: float) -> None:
         """Answer what was asked, as far as that is soon done, and close; what is still on its way here is heard."""
@@ -188,40 +161,44 @@ class Connection:
         self.session.close(RESTARTING, f"restarting; retry after {delay:.1f} s")
 
     async def _enter(self) -> None:
+        assert self._turn is not None
         while self._room is None:
-            self.database_is_back.clear()
+            back = self._parts.back
             try:
-                room = await self._parts.room(self._slug)
+                room = await self._parts.slugs.room(self._slug)
             except DatabaseUnavailable:
-                await self.database_is_back.wait()
+                await back.wait()
             else:
                 async with self._turn:
                     self._parts.hub.enter(self.session, room)
                     self._room = room
-                    held, self._held = self._held, []
+                    held, self._held = self._held, ()
                     for message in held:
                         await self._hear(message)
 
-    async def _read(self) -> None:
-        while True:
+    async def _pull(self) -> None:
+        """Hear what there is to be heard."""
+        # To the very end: a peer that sends and leaves at once has messages here behind its own close.
+        while (text := self._wire.pull()) is not None:
+            await self._take(text)
             await asyncio.sleep(0)  # what was read at once may be thousands of messages, and others have their turn
-            received = await self._wire.receive()
-            # To the very end: a peer that sends and leaves at once has messages here behind its own close.
-            if received["type"] == "websocket.disconnect":
-                return
-            text = received.get("text")
-            if text is None:
-                self._refuse(Refusal("INVALID_MESSAGE", "messages are text frames, this one is binary"), None)
-                continue
-            try:
-                message = protocol.parse(text, self.session.profile.kinds if self.session.profile else None)
-            except Refusal as refusal:
-                self._refuse(refusal, refusal.ref)
-                continue
-            log.debug("heard", extra=fields(type=message.type, client=message.client_id, characters=len(text)))
+
+    async def _take(self, text: str | bytes) -> None:
+        if isinstance(text, bytes):
+            self._refuse(Refusal("INVALID_MESSAGE", "messages are text frames, this one is binary"), None)
+            return
+        try:
+            message = protocol.parse(text, self.session.profile.kinds if self.session.profile else None)
+        except Refusal as refusal:
+            self._refuse(refusal, refusal.ref)
+            return
+        log.debug("heard", extra=fields(type=message.type, client=message.client_id, characters=len(text)))
+        if self._turn is None:
+            await self._hear(message)
+        else:
             async with self._turn:
                 await self._hear(message)
-            await self._keep_pace()
+        await self._keep_pace()
 
     async def _hear(self, message: Message) -> None:
         try:
@@ -290,13 +267,13 @@ class Connection:
     def _hold(self, message: Message, deed: Deed) -> None:
         """Keep for when the restaurant is known what the terminal would not say again; the rest it is told."""
         if not (isinstance(deed, Submit) and message.id):
-            self._held.append(message)
+            self._held += (message,)
         if deed is None or isinstance(deed, Sync) or message.id:
             raise Refusal("UNAVAILABLE", "the database is away; try again")
 
     def _let_go(self) -> None:
         """Say of what is still held that it is not done, where `_hold` did not say so."""
-        held, self._held = self._held, []
+        held, self._held = self._held, ()
         for message in held:
             if not isinstance(message, (Hello, SyncRequest)):
                 self._refuse(Refusal("UNAVAILABLE", "the database is away; connect again and repeat"), message.id)
@@ -315,7 +292,7 @@ class Connection:
 
     def _settle(self, deed: Submit, future: asyncio.Future[Answer]) -> None:
         self._unanswered -= 1
-        self._relieved.set()
+        self._relieve()
         error = future.exception()
         if isinstance(error, Refusal):
             metrics.MUTATIONS.labels(deed.mutation.type, error.code).inc()
@@ -364,11 +341,17 @@ class Connection:
 
     async def _relief(self) -> None:
         """Wait until an answer came or was read, or a moment: a socket that dies meanwhile rings no bell."""
+        if self._relieved is None:
+            self._relieved = asyncio.Event()
         self._relieved.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(RELIEF_SECONDS):
                 await self._relieved.wait()
 
+    def _relieve(self) -> None:
+        if self._relieved is not None:
+            self._relieved.set()
+
     def _flush(self) -> None:
         self.session.flush()
-        self._relieved.set()
+        self._relieve()

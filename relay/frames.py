@@ -10,6 +10,7 @@ PIECE_BYTES = 64 * 1024  # the most payload in one frame: a slow socket is given
 
 # The first byte of a frame (RFC 6455, section 5.2).
 FIN, TEXT, CONTINUATION = 0x80, 0x01, 0x00
+CLOSE, PING, PONG = 0x08, 0x09, 0x0A
 
 
 def encode(text: str | bytes) -> tuple[bytes, ...]:
@@ -41,6 +42,11 @@ def middle(text: str) -> tuple[bytes, ...]:
 def closing(text: str) -> bytes:
     """The last frame of a message."""
     return _frame(FIN | CONTINUATION, text.encode())
+
+
+def control(opcode: int, payload: bytes) -> bytes:
+    """A CLOSE, PING or PONG; its payload has at most 125 bytes (section 5.5)."""
+    return _frame(FIN | opcode, payload)
 
 
 def _frame(first: int, payload: bytes) -> bytes:

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from . import __version__, metrics, schema
-from .connection import Connections
+from .connections import Connections
 from .listener import Listener
 
 

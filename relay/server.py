@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, cast
 
 import uvicorn
 import uvloop
@@ -16,7 +17,7 @@ from . import schema, systemd, upkeep
 from .app import build
 from .appdata import AppData
 from .checksums import Checksums
-from .connection import Connections
+from .connections import Connections
 from .database import Database
 from .errors import DatabaseUnavailable, RelayError
 from .hub import Hub
@@ -24,8 +25,8 @@ from .listener import Listener
 from .logs import fields
 from .settings import Settings
 from .syncer import Syncer
+from .upgrade import Sockets
 from .webapp import WebApp
-from .wire import RelayProtocol
 from .writer import Writer
 
 log = logging.getLogger("relay.server")
@@ -85,12 +86,8 @@ class Relay:
             host=self.settings.host,
             port=self.settings.port,
             loop="uvloop",
-            http="httptools",
-            ws=RelayProtocol,
-            ws_max_size=self.settings.max_message_bytes,
-            ws_ping_interval=self.settings.heartbeat_seconds,
-            ws_ping_timeout=self.settings.heartbeat_seconds,
-            ws_per_message_deflate=False,
+            http=cast(Any, Sockets(self.settings.max_message_bytes, self.settings.heartbeat_seconds)),
+            ws="none",
             lifespan="off",
             log_config=None,
             log_level=None,

@@ -22,6 +22,8 @@ from .wire import Wire
 
 OUTBOX_BYTES = 256 * 1024  # of answers waiting for a terminal that does not read; beyond it no more of its messages are
 
+EMPTY: deque[bytes] = deque()  # the outbox of all who wait for nothing: one of its own would be 700 bytes
+
 
 class State(enum.Enum):
     """Where a session stands. Lagging is not among them: a session whose wire is full is live with a cursor behind."""
@@ -118,7 +120,7 @@ class Session:
         self.messages = 0  # number of the last MESSAGE it was offered
         self.profile: Profile | None = None  # it keeps to the protocol
         self.on_drained: Callable[[Session], None] | None = None
-        self._outbox: deque[bytes] = deque()
+        self._outbox = EMPTY
         self._outbox_bytes = 0
         wire.on_writable = self.flush
 
@@ -188,6 +190,8 @@ class Session:
             if self._outbox or not self.wire.writable:
                 if self.wire.closed:
                     return
+                if self._outbox is EMPTY:
+                    self._outbox = deque()
                 self._outbox.append(frame)
                 self._outbox_bytes += len(frame)
             else:
@@ -205,8 +209,10 @@ class Session:
             frame = self._outbox.popleft()
             self._outbox_bytes -= len(frame)
             self.wire.write(frame)
-        if not self._outbox and self.on_drained is not None:
-            self.on_drained(self)
+        if not self._outbox:
+            self._outbox = EMPTY
+            if self.on_drained is not None:
+                self.on_drained(self)
 
     def heartbeat(self, head: int, now_ms: int) -> None:
         """Answer a HEARTBEAT with the last revision written to this socket."""
@@ -216,7 +222,7 @@ class Session:
     def close(self, code: int, reason: str = "") -> None:
         """End the session; what waits in the outbox is dropped, what the wire holds is delivered."""
         self.state = State.CLOSED
-        self._outbox.clear()
+        self._outbox = EMPTY
         self._outbox_bytes = 0
         self.on_drained = None
         self.wire.close(code, reason)

@@ -1,39 +1,34 @@
-"""Writes ready frames to one terminal's socket: the uvicorn protocol class that can.
+"""Carries frames between a session and one terminal's socket: the asyncio protocol of an upgraded connection.
 
-A session writes to a `Wire`. Under uvicorn that is a `SocketWire`, which puts frames on the transport as they are, and
-which `RelayProtocol` offers to the application as `scope["extensions"]["relay.wire"]`.
+A session writes to a `Wire` and pulls what the terminal says out of it. Under our server that is a `SocketWire`, which
+puts ready frames on the transport as they are. There is no task and no queue per connection: an idle terminal is the
+transport, this object, and what the session holds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
-from asyncio.transports import BaseTransport
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import Protocol
 
-from starlette.types import Receive
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode, Frame
-from websockets.protocol import State
+from websockets.frames import CloseCode
 
-EXTENSION = "relay.wire"
+from .frames import CLOSE, PING, PONG, control
+from .inbound import TEXT, Illegal, Inbound
+from .keepalive import Keepalive
+
+EXTENSION = "relay.wire"  # under which our server offers a wire in an ASGI scope
 BUFFER_HIGH = 64 * 1024  # more than this not taken by the kernel, and a wire is not writable …
 BUFFER_LOW = 16 * 1024  # … until it is no more than this
 UNSENT_BYTES = 128 * 1024  # in the kernel: without a limit it takes 4 MB for a peer that does not read
 CLOSE_SECONDS = 5.0  # from a close to the abort of a peer that does not answer or does not read
-PARSE_BYTES = 4096  # read from the socket at once: 256 KB, which may hold 43,000 empty messages
-FRAGMENTS = 1024  # of one incoming message, kept apart before they are joined
-
-# What uvicorn and websockets say below this level names the query string, every header and every payload.
-LOGGER = logging.getLogger(__name__)
-LOGGER.setLevel(logging.WARNING)
+HASTY_BYTES = 64 * 1024  # the most that is kept of what comes before the handshake is complete
 
 
 class Wire(Protocol):
-    """What a session writes to; nothing here waits."""
+    """What a session writes to, and what messages are pulled out of; nothing here waits."""
 
     on_writable: Callable[[], None] | None
     """Called when the wire, having been full, is writable again."""
@@ -46,7 +41,7 @@ class Wire(Protocol):
     def closed(self) -> bool:
         """Whether either side has begun to close; what is written then goes nowhere.
 
-        Messages that came before the peer's close may still wait in `receive`: read until `websocket.disconnect`.
+        Messages that came before the peer's close may still wait: pull until `ended`.
         """
 
     @property
@@ -70,239 +65,282 @@ class Wire(Protocol):
         """End the connection at once, whatever was written."""
 
 
-class SocketWire:
-    """The wire of a RelayProtocol: frames go to the transport as they are. Usable after `websocket.accept`."""
+class Source(Wire, Protocol):
+    """A wire as the one sees it who hears its terminal."""
 
-    __slots__ = ("_connection", "_protocol", "_transport", "on_writable", "receive")
+    @property
+    def ended(self) -> bool:
+        """Whether no message is left, and none will come any more."""
 
-    def __init__(self, protocol: RelayProtocol, transport: asyncio.Transport) -> None:
-        self._protocol = protocol
-        self._connection = protocol.conn
-        self._transport = transport
+    def listen(self, on_heard: Callable[[], None]) -> None:
+        """Call this when `pull` has a message, and when `ended` becomes true; at once where that is so already."""
+
+    def pull(self) -> str | bytes | None:
+        """The next message: a text, or a binary one's bytes; None while there is none.
+
+        What was not pulled is not read from the socket for long: whoever does not pull slows the peer down.
+        """
+
+    def dismiss(self) -> None:
+        """Nobody pulls any more: close (1000) unless closed, and drop what still comes."""
+
+
+class SocketWire(asyncio.Protocol):
+    """The wire of a socket, from its upgrade to its end. `opened` when the handshake is complete."""
+
+    __slots__ = (
+        "_closing_timer", "_dismissed", "_inbound", "_keepalive", "_message", "_on_heard", "_ping", "_reading",
+        "_sockets", "_turn", "closed", "deaf", "gone", "on_lost", "on_writable", "opened", "transport", "writable",
+    )  # fmt: skip
+
+    def __init__(self, transport: asyncio.Transport, most: int, keepalive: Keepalive, sockets: set[SocketWire]) -> None:
+        self.transport = transport
+        self.opened = False
+        self.writable = False  # see Wire
+        self.closed = False  # see Wire
+        self.deaf = False  # nothing more is parsed: the peer closed, or sent what is illegal
+        self.gone = False  # there is no socket any more
         self.on_writable: Callable[[], None] | None = None
-        self.receive: Receive
+        self.on_lost: Callable[[], None] | None = None  # for who awaits something before the handshake is complete
+        self._on_heard: Callable[[], None] | None = None
+        self._dismissed = False  # nobody pulls any more
+        self._message: str | bytes | None = None  # whole, and not pulled yet
+        self._inbound = Inbound(most)
+        self._reading = True
+        self._closing_timer: asyncio.TimerHandle | None = None
+        self._keepalive = keepalive
+        self._turn = -1  # in the keepalive
+        self._ping: bytes | None = None  # sent, and not answered yet
+        self._sockets = sockets  # those that the server closes at its end
+        sockets.add(self)
+        transport.set_write_buffer_limits(high=BUFFER_HIGH, low=BUFFER_LOW)
+        with suppress(OSError):  # not for a Unix socket
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
-    @property
-    def writable(self) -> bool:
-        """False before the handshake is complete, while the transport's buffer is over its limit, and once closed."""
-        return self._protocol.writable.is_set() and self.open
+    def open(self, response: bytes) -> None:
+        """Complete the handshake with the response that accepts it."""
+        if self.gone or self.transport.is_closing():
+            return
+        self.transport.write(response)
+        self.opened = self.writable = True
+        self._turn = self._keepalive.add(self)
+        self._hear()
 
-    @property
-    def open(self) -> bool:
-        """Whether frames may be written: not before the handshake is complete nor after a close was sent."""
-        # Every way in which uvicorn ends a connection shows in one of these two, and only some in its own flags.
-        return self._connection.state is State.OPEN and not self._transport.is_closing()
-
-    @property
-    def closed(self) -> bool:
-        """Whether either side has begun to close."""
-        return self._connection.state > State.OPEN or self._transport.is_closing()
+    # Writing
 
     @property
     def buffered(self) -> int:
         """Bytes in the transport's buffer."""
-        return self._transport.get_write_buffer_size()
+        return 0 if self.gone else self.transport.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
         """Send frames; see Wire."""
-        if self.open:
-            self._transport.write(data)
+        if self.opened and not self.closed:
+            self.transport.write(data)
 
-    def close(self, code: int, reason: str = "") -> None:
-        """Begin the closing handshake; see Wire."""
-        if self.open:
-            self._protocol.begin_close(code, reason)
-
-    def abort(self) -> None:
-        """End the connection at once."""
-        self._transport.abort()
-
-    async def stop(self) -> None:
-        """Say goodbye (1000) unless closed. For the endpoint's `finally`."""
-        self.close(CloseCode.NORMAL_CLOSURE)
-
-
-class _Transport:
-    """The transport as uvicorn sees it, with two of its promises kept."""
-
-    __slots__ = ("_protocol", "_transport")
-
-    def __init__(self, protocol: RelayProtocol, transport: asyncio.Transport) -> None:
-        self._protocol = protocol
-        self._transport = transport
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def close(self) -> None:
-        # It waits until the buffer is empty: for ever, if the peer does not read. uvicorn calls it in a dozen places.
-        if not self._transport.is_closing():
-            self._protocol.abort_later()
-            self._transport.close()
-
-    def resume_reading(self) -> None:
-        # What was read before the pause comes first.
-        self._transport.resume_reading()
-        self._protocol.parse()
-
-
-class RelayProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol with the raw write, and with a bound wherever a peer could make it wait or grow.
-
-    For `uvicorn.Config(ws=RelayProtocol, ws_per_message_deflate=False)`: ready frames are not compressed.
-    """
-
-    wire: SocketWire
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.logger = self.conn.logger = LOGGER
-        self.close_timeout = CLOSE_SECONDS
-        self._unparsed = b""
-
-    def connection_made(self, transport: BaseTransport) -> None:
-        """Take the socket over from the HTTP protocol."""
-        super().connection_made(transport)
-        self.wire = SocketWire(self, self.transport)
-        self.transport.set_write_buffer_limits(high=BUFFER_HIGH, low=BUFFER_LOW)
-        with suppress(OSError):  # not for a Unix socket
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        self.transport = cast(asyncio.Transport, _Transport(self, self.transport))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of what the connection held."""
-        # What was read before the end was sent in good faith: the application hears it, and then of the end.
-        unparsed, self._unparsed = self._unparsed, b""
-        if unparsed:
-            self._parse(unparsed)
-        super().connection_lost(exc)
-        self.wire.on_writable = None  # it leads back to the wire: the cycle would wait for the collector
+    def pause_writing(self) -> None:
+        """The buffer is over its limit."""
+        self.writable = False
 
     def resume_writing(self) -> None:
-        """Tell uvicorn and the session that the buffer has drained."""
-        super().resume_writing()
-        if self.wire.on_writable is not None and self.wire.open:
-            self.wire.on_writable()
+        """The buffer has drained."""
+        if self.opened and not self.closed:
+            self.writable = True
+            if self.on_writable is not None:
+                self.on_writable()
 
-    def run_asgi(self) -> Coroutine[Any, Any, None]:
-        """Offer the wire to the application."""
-        cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self.wire
-        return super().run_asgi()
+    # Hearing
 
-    # Reading
+    @property
+    def ended(self) -> bool:
+        """Whether no message is left, and none will come; see Source."""
+        return self._message is None and (self.deaf or self.gone)
+
+    def listen(self, on_heard: Callable[[], None]) -> None:
+        """Say when there is a message or the end; see Source."""
+        self._on_heard = on_heard
+        if self._message is not None or self.ended:
+            on_heard()
+
+    def pull(self) -> str | bytes | None:
+        """The next message; see Source."""
+        message, self._message = self._message, None
+        if message is not None:
+            self._advance()
+        if not self._reading and self._message is None:
+            self._read_on()
+        if self.gone and self.ended:
+            self._on_heard = None
+        return message
+
+    def dismiss(self) -> None:
+        """Close (1000) unless closed, and drop what still comes; see Source."""
+        self.close(CloseCode.NORMAL_CLOSURE)
+        self.on_writable = self._on_heard = None
+        self._dismissed = True
+        while self.pull() is not None:
+            pass
 
     def data_received(self, data: bytes) -> None:
-        """Parse what was read, as far as the application keeps up."""
-        self._unparsed += data
-        self.parse()
-        if not self.handshake_initiated:
-            # websockets refused the request (a header above 8 KiB: 431); uvicorn would not tell, and wait for ever.
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.transport.close()
+        """Parse what was read, as far as it is pulled."""
+        if self.deaf:
+            return  # the rest goes by unread
+        self._inbound.feed(data)
+        if not self.opened:
+            if self._inbound.waiting > HASTY_BYTES:
+                self.transport.abort()
+        elif self._message is None:
+            self._hear()
+        elif self._reading:
+            self._reading = False
+            self.transport.pause_reading()
 
-    def parse(self) -> None:
-        """Parse what is left of the last read until a message makes uvicorn pause.
+    def _read_on(self) -> None:
+        self._reading = True
+        if not self.gone:
+            self.transport.resume_reading()
 
-        In pieces, because uvicorn would queue all of it before its pause has an effect.
-        """
-        unparsed, self._unparsed = memoryview(self._unparsed), b""
-        while unparsed and not self.read_paused:
-            self._parse(bytes(unparsed[:PARSE_BYTES]))
-            unparsed = unparsed[PARSE_BYTES:]
-        self._unparsed = bytes(unparsed)
+    def _hear(self) -> None:
+        self._advance()
+        if self._message is not None or self.deaf:
+            self._say()
 
-    def _parse(self, data: bytes) -> None:
-        if self.conn.parser_exc is not None:  # said already; the rest goes by unread
+    def _advance(self) -> None:
+        """Parse to the next message: what comes behind it waits until it was pulled."""
+        if self.deaf:
             return
-        self.conn.receive_data(data)
-        self.handle_events()  # also before an illegal frame: uvicorn would drop the messages that came with it
-        if self.conn.parser_exc is not None:
-            self.handle_parser_exception()
+        try:
+            while (frame := self._inbound.take()) is not None:
+                opcode, payload = frame
+                if opcode == PING:
+                    # Unless the peer does not read: the answer to its next ping will do (RFC 6455, section 5.5.3).
+                    if self.writable:
+                        self.transport.write(control(PONG, payload))
+                elif opcode == PONG:
+                    if payload == self._ping:
+                        self._ping = None
+                elif opcode == CLOSE:
+                    self._be_closed(payload)
+                    return
+                elif not self._dismissed:
+                    self._message = _decoded(payload) if opcode == TEXT else payload
+                    return
+        except Illegal as illegal:
+            self._fail(illegal)
 
-    def handle_cont(self, event: Frame) -> None:
-        """Keep a fragment."""
-        if len(self.frames) >= FRAGMENTS:  # empty ones count towards no size, so their number has no other limit
-            self.frames = [b"".join(self.frames)]
-        super().handle_cont(event)
+    def _say(self) -> None:
+        if self._on_heard is not None:
+            self._on_heard()
 
-    def send_receive_event_to_app(self) -> None:
-        """Pass a whole message on, or close 1007 (RFC 6455, section 8.1) without a traceback in the log."""
-        if self.curr_msg_data_type == "text" and not self.close_sent:
-            try:
-                b"".join(self.frames).decode()
-            except UnicodeDecodeError as error:
-                # As websockets does with what it finds itself; `_parse` tells the peer.
-                self.conn.fail(CloseCode.INVALID_DATA, "a text that is not UTF-8")
-                self.conn.parser_exc = error
-                self.close_sent = True  # nothing behind it counts
-        super().send_receive_event_to_app()
+    # The peer that is gone
 
-    def handle_ping(self) -> None:
-        """Answer, unless the peer does not read: the answer to its next ping will do (RFC 6455, section 5.5.3)."""
-        output = b"".join(self.conn.data_to_send())
-        if output and (self.wire.writable or self.conn.state > State.OPEN):
-            self.transport.write(output)
-
-    def keepalive_timeout(self) -> None:
-        """Close, but not for a pong that lies unread here while the application works off the peer's messages."""
-        if self.read_paused and self.ping_timeout is not None:
-            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
-        else:
-            super().keepalive_timeout()
+    def ping(self, payload: bytes) -> bool:
+        """Send a ping, unless the last one was not answered; see Pinged."""
+        if self.closed:
+            return False
+        if self._ping is None:
+            self._ping = payload
+            self.transport.write(control(PING, payload))
+        elif self._reading:  # else its answer lies unread while its messages are worked off
+            self._end(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+            return False
+        return True
 
     # Closing
 
-    def begin_close(self, code: int, reason: str) -> None:
-        """Do what `websocket.close` does, at once: uvicorn's waits for the buffer to drain before it begins."""
-        self.stop_keepalive()
-        self.conn.send_close(code, reason)
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        # What the peer sent before it heard of this is still received: no `close_sent`, which makes uvicorn drop it.
-        self.abort_later()
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake; see Wire."""
+        # What the peer sent before it heard of this is still heard: not `deaf`.
+        if self.opened and not self.closed:
+            self.transport.write(control(CLOSE, code.to_bytes(2) + reason.encode()))
+            self._shut()
+            self._abort_later()
 
-    def handle_parser_exception(self) -> None:
-        """Say why, and read on until the peer has heard it.
+    def abort(self) -> None:
+        """End the connection at once."""
+        if not self.gone:
+            self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Close because the server ends (uvicorn calls it)."""
+        if not self.closed and self.opened:
+            self._end(CloseCode.SERVICE_RESTART)
+        else:
+            self.end()
+
+    def _end(self, code: int, reason: str = "") -> None:
+        """Close without waiting for the peer's answer."""
+        self.close(code, reason)
+        self.deaf = True
+        self.end()
+        self._say()
+
+    def _be_closed(self, payload: bytes) -> None:
+        """The peer's close has come: answer it, unless it is the answer to ours."""
+        self.deaf = True
+        if not self.closed:
+            self.transport.write(control(CLOSE, payload))
+            self._shut()
+        self.end()
+
+    def _fail(self, illegal: Illegal) -> None:
+        """Say what is wrong, and read on until the peer has heard it.
 
         Closing while the peer still sends makes the kernel answer with a reset, which can overtake the close frame;
         half-closing does not (RFC 6455, section 7.1.1).
         """
-        close = self.conn.close_sent
-        if close is None:  # an illegal frame before the handshake is complete, where uvicorn asserts
-            self.transport.abort()
-            return
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:  # TLS
+        self.deaf = True
+        if not (self.gone or self.transport.is_closing()):
+            if not self.closed:
+                self.transport.write(control(CLOSE, illegal.code.to_bytes(2) + illegal.reason.encode()))
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            else:  # TLS
+                self.transport.close()
+            self._shut()
+            self._abort_later()
+            if not self._reading:
+                self._read_on()
+
+    def _shut(self) -> None:
+        """Nothing more is written by the session."""
+        self.closed, self.writable = True, False
+        if self._turn >= 0:
+            self._keepalive.discard(self, self._turn)
+
+    def end(self) -> None:
+        """Close the socket when the buffer is empty, and after CLOSE_SECONDS in any case."""
+        # The transport alone would wait for ever, if the peer does not read.
+        if not self.gone and not self.transport.is_closing():
+            self._abort_later()
             self.transport.close()
-        self._await_close(close.code, close.reason)
 
-    def _await_close(self, code: int, reason: str) -> None:
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.close_sent = True
-        self.abort_later()
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
-
-    def abort_later(self) -> None:
-        """Give the peer CLOSE_SECONDS from now; `connection_lost` cancels it."""
-        if self.close_timer is not None:
-            self.close_timer.cancel()
-        self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+    def _abort_later(self) -> None:
+        if self._closing_timer is None:
+            self._closing_timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
 
     def eof_received(self) -> None:
-        """Close as everywhere else: the loop's own close, which follows, has no bound."""
-        self.transport.close()
+        """The peer says no more: close as everywhere else, for the loop's own close has no bound."""
+        self.end()
 
-    def shutdown(self) -> None:
-        """Close because the server ends; a close frame after the peer's would raise and end the server's round."""
-        if self.conn.state > State.OPEN:
-            self.transport.close()
-        elif not self.transport.is_closing():
-            super().shutdown()
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Let go of what the connection held; what was read before is still heard."""
+        self.gone = True
+        self._shut()
+        self._sockets.discard(self)
+        if self._closing_timer is not None:
+            self._closing_timer.cancel()
+            self._closing_timer = None
+        if self.on_lost is not None:
+            self.on_lost()
+        self.on_writable = None  # it leads back to the wire: the cycle would wait for the collector
+        self._say()
+        if self.ended:
+            self._on_heard = None
 
-    def send_500_response(self) -> None:
-        """Tell the peer that the application failed: 1011 instead of uvicorn's bare end once it is connected."""
-        self.wire.close(CloseCode.INTERNAL_ERROR)
-        super().send_500_response()
+
+def _decoded(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        raise Illegal(CloseCode.INVALID_DATA, "a text that is not UTF-8") from None

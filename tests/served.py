@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn._types import ASGI3Application
 from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
@@ -21,10 +21,8 @@ from websockets.protocol import Protocol, Side
 from relay import wire as wire_module
 from relay.asgi import AsgiWire, wire_of
 from relay.frames import encode
-from relay.wire import (
-    RelayProtocol,
-    SocketWire,
-)
+from relay.upgrade import Sockets
+from relay.wire import SocketWire
 from tests.waiting import until
 
 T = TypeVar("T")
@@ -44,9 +42,9 @@ class Served:
         self.wires: list[SocketWire | AsgiWire] = []
         self.received: list[str] = []
         self.may_accept = asyncio.Event()
-        self.may_read = asyncio.Event()
         self.may_accept.set()
-        self.may_read.set()
+        self.reads = True  # see `stop_reading`
+        self.instead: ASGIApp | None = None  # the whole application
         self.before_accept: Callable[[Scope], None] = lambda _: None
         self.may_complain = False
         self.port = 0
@@ -55,26 +53,40 @@ class Served:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.loop = asyncio.get_running_loop()
+        if self.instead is not None:
+            await self.instead(scope, receive, send)
+            return
         self.before_accept(scope)
         await receive()
         await self.may_accept.wait()
         await send({"type": "websocket.accept"})
         wire = wire_of(scope, receive, send)
         self.wires.append(wire)
-        while True:
-            await self.may_read.wait()
-            message = await wire.receive()
-            if message["type"] == "websocket.disconnect":
-                break
-            self.received.append(message["text"])
-            match message["text"].partition(" "):
-                case ("echo", _, text):
-                    await send({"type": "websocket.send", "text": text})
+        wire.listen(lambda: self._hear(wire))
+        if isinstance(wire, AsgiWire):
+            await wire.hear()
+            await wire.stop()
+
+    def _hear(self, wire: SocketWire | AsgiWire) -> None:
+        while self.reads and (text := wire.pull()) is not None:
+            assert isinstance(text, str)
+            self.received.append(text)
+            match text.partition(" "):
+                case ("echo", _, said):
+                    wire.write(encode(said)[0])
                 case ("leave", *_):
-                    return
-                case ("fail", *_):
-                    raise ZeroDivisionError
-        await wire.stop()
+                    wire.dismiss()
+        if wire.ended:
+            wire.dismiss()
+
+    def stop_reading(self) -> None:
+        """Pull no more, on the server's loop."""
+        self.reads = False
+
+    def read_again(self) -> None:
+        self.reads = True
+        for wire in self.wires:
+            self._hear(wire)
 
     def do(self, action: Callable[[], T]) -> T:
         """The result of `action` on the server's loop."""
@@ -86,17 +98,18 @@ class Served:
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(5)
 
     @property
-    def protocols(self) -> list[RelayProtocol]:
-        return [one for one in list(self.server.server_state.connections) if isinstance(one, RelayProtocol)]
+    def sockets(self) -> list[SocketWire]:
+        """Those that are open."""
+        return [one for one in list(self.server.server_state.connections) if isinstance(one, SocketWire)]
 
 
 @contextmanager
-def serving(**options: Any) -> Iterator[Served]:
+def serving(*, heartbeat_seconds: float = 1000.0, **options: Any) -> Iterator[Served]:
     served = Served()
     listening = socket.create_server(("127.0.0.1", 0))
     served.port = listening.getsockname()[1]
-    options = {"ws": RelayProtocol, "ws_ping_interval": 1000.0, "ws_max_size": MAX_MESSAGE, **options}
-    options |= {"http": "httptools", "lifespan": "off", "log_config": None, "timeout_graceful_shutdown": 5}
+    options = {"http": Sockets(MAX_MESSAGE, heartbeat_seconds), "ws": "none", **options}
+    options |= {"lifespan": "off", "log_config": None, "timeout_graceful_shutdown": 5}
     application = cast(ASGI3Application, served)
     served.server = uvicorn.Server(uvicorn.Config(application, **options))
     served.server.config.ws_per_message_deflate = False

@@ -16,18 +16,19 @@ MOST_LINES = 400
 # Lowest first. A module imports from the lines above its own, never from beside or below it: so there are no cycles.
 LAYERS = """
     __init__ errors
-    frames logs metrics origins pools settings strictjson vault versions
+    frames inbound keepalive logs metrics origins pools settings strictjson vault versions
     bodies embedded schema wire window
-    asgi protocol restaurants systemd
+    asgi protocol restaurants systemd upgrade
     appmessages database
     appdata snapshots
     backups staff
     session
     hub writer upkeep
-    checksums listener
+    checksums listener slugs
     doctor syncer
     connection floors
-    gauges webapp
+    connections webapp
+    gauges
     app
     server
     __main__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -12,11 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
 from relay.frames import PIECE_BYTES, encode
-from relay.wire import (
-    BUFFER_HIGH,
-    BUFFER_LOW,
-    RelayProtocol,
-)
+from relay.wire import BUFFER_HIGH, BUFFER_LOW, SocketWire
 from tests.served import (
     GOODBYE,
     Served,
@@ -40,8 +35,7 @@ async def test_a_reader_that_stops_costs_a_bounded_buffer_and_nobody_elses_time(
         accepted(stopped)
         wire = await socket_wire(relay)
         wire.on_writable = lambda: drained.append(wire.writable)
-        [protocol] = relay.protocols
-        assert protocol.transport.get_write_buffer_limits() == (BUFFER_LOW, BUFFER_HIGH)
+        assert wire.transport.get_write_buffer_limits() == (BUFFER_LOW, BUFFER_HIGH)
         written = relay.do(lambda: fill(wire))
         assert not wire.writable
         assert not wire.closed
@@ -79,36 +73,40 @@ async def test_a_slow_reader_is_given_a_big_message_piece_by_piece(relay: Served
     assert most <= BUFFER_HIGH + PIECE_BYTES + 10
 
 
-def close_and_be_closed(protocol: RelayProtocol, stopped: socket.socket) -> None:
-    protocol.wire.close(1012)
+def close_and_be_closed(wire: SocketWire, stopped: socket.socket) -> None:
+    wire.close(1012)
     stopped.sendall(GOODBYE)
 
 
-ENDINGS: dict[str, Callable[[RelayProtocol, socket.socket], object]] = {
-    "our close": lambda protocol, _: protocol.wire.close(1012),
-    "no answer to a ping": lambda protocol, _: protocol.keepalive_timeout(),
+def ping_twice(wire: SocketWire, _stopped: socket.socket) -> None:
+    assert wire.ping(b"once")
+    assert not wire.ping(b"again")
+
+
+ENDINGS: dict[str, Callable[[SocketWire, socket.socket], object]] = {
+    "our close": lambda wire, _: wire.close(1012),
+    "no answer to a ping": ping_twice,
     "an illegal frame": lambda _, stopped: stopped.sendall(b"\xff\xff\xff\xff"),
     "its close": lambda _, stopped: stopped.sendall(GOODBYE),
     "its close after ours": close_and_be_closed,
     "its half close": lambda _, stopped: stopped.shutdown(socket.SHUT_WR),
     "the endpoint's end": lambda _, stopped: stopped.sendall(masked(Opcode.TEXT, b"leave")),
-    "the server's end": lambda protocol, _: protocol.shutdown(),
+    "the server's end": lambda wire, _: wire.shutdown(),
 }
 
 
 @on_both_loops
 @pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
 async def test_a_reader_that_stopped_is_aborted_however_its_connection_ends(
-    relay: Served, end: Callable[[RelayProtocol, socket.socket], object]
+    relay: Served, end: Callable[[SocketWire, socket.socket], object]
 ) -> None:
     with raw(relay, read=False) as stopped:
         accepted(stopped)
         wire = await socket_wire(relay)
-        [protocol] = relay.protocols
         relay.do(lambda: fill(wire))
-        relay.do(lambda: end(protocol, stopped))
+        relay.do(lambda: end(wire, stopped))
         await until(lambda: wire.closed)
-        await until(lambda: not relay.protocols and not relay.server.server_state.tasks)
+        await until(lambda: not relay.sockets and not relay.server.server_state.tasks)
 
 
 async def test_a_peer_that_reads_but_does_not_answer_a_close_is_aborted(relay: Served) -> None:
@@ -116,18 +114,7 @@ async def test_a_peer_that_reads_but_does_not_answer_a_close_is_aborted(relay: S
         accepted(silent)
         wire = await socket_wire(relay)
         relay.do(lambda: wire.close(1000))
-        await until(lambda: not relay.protocols)
-        assert close_code(rest(silent)) == 1000
-
-
-async def test_a_close_of_the_endpoints_own_is_bounded_too(relay: Served) -> None:
-    with raw(relay) as silent:
-        accepted(silent)
-        await socket_wire(relay)
-        [protocol] = relay.protocols
-        assert relay.loop is not None
-        asyncio.run_coroutine_threadsafe(protocol.send({"type": "websocket.close"}), relay.loop).result(5)
-        await until(lambda: not relay.protocols)
+        await until(lambda: not relay.sockets)
         assert close_code(rest(silent)) == 1000
 
 

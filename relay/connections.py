@@ -1,0 +1,70 @@
+"""All terminals' sockets of one instance: takes on new ones, and drains them when the instance ends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from urllib.parse import parse_qs
+
+from starlette.types import Receive, Scope, Send
+
+from .asgi import AsgiWire, wire_of
+from .connection import Connection, Parts
+
+SLICE, SLICE_SECONDS = 50, 0.25  # terminals closed together in a drain, at least, and the pause between two slices
+SLICES = 12  # at most
+
+
+class Connections(Parts):
+    """Serves WebSockets, and knows all that are open on this instance."""
+
+    draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take on one WebSocket, as an ASGI application; under our own server its socket goes on when this returns."""
+        await receive()
+        if self.draining:
+            await send({"type": "websocket.close"})
+            return
+        await send({"type": "websocket.accept"})
+        wire = wire_of(scope, receive, send)
+        connection = Connection(self, wire, slug_of(scope), asked_for(scope, "profile"))
+        self.open.add(connection)
+        connection.begin()
+        if isinstance(wire, AsgiWire):
+            await wire.hear()
+            await connection.heard_out()
+            await wire.stop()
+
+    async def drain(self) -> None:
+        """Close every terminal with 1012 and a retry delay, in slices, so that they do not all come back at once."""
+        self.draining = True
+        leaving = list(self.open)
+        size = max(SLICE, -(-len(leaving) // SLICES))
+        spread = 1.0 + len(leaving) / 500
+        for start in range(0, len(leaving), size):
+            delays = [random.uniform(0.2, spread) for _ in leaving]  # noqa: S311 - spreads load, keeps no secret
+            part = leaving[start : start + size]
+            await asyncio.gather(*(one.leave(delay) for one, delay in zip(part, delays, strict=False)))
+            if start + size < len(leaving):
+                await asyncio.sleep(SLICE_SECONDS)
+        while self.open:
+            self.emptied.clear()
+            await self.emptied.wait()
+
+    def pay(self) -> None:
+        """The database is there: bring in those that came while it was not."""
+        self.syncer.pay()
+        back, self.back = self.back, asyncio.Event()
+        back.set()
+
+
+def slug_of(scope: Scope) -> str | None:
+    """The restaurant that `?restaurant=` names; None, the default one, where it is missing or empty."""
+    return asked_for(scope, "restaurant")
+
+
+def asked_for(scope: Scope, name: str) -> str | None:
+    """The first value of a query parameter; None where it is missing or empty."""
+    values = parse_qs(scope["query_string"].decode("latin-1")).get(name)
+    return values[0] if values else None
