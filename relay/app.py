@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import __version__, protocol
+from . import __version__, pages, protocol
 from .connections import Connections, slug_of
 from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant
 from .gauges import Registry
@@ -72,6 +72,7 @@ class Api:
             Route("/health/live", self.live),
             Route("/health/ready", self.ready),
             Route("/metrics", self.metrics),
+            *pages.routes(),
             *(
                 Route(f"/api/{name}", _answering(answer))
                 for name, answer in {
@@ -233,9 +234,7 @@ def _wrapped(snapshot: Snapshot, **parts: str) -> str:
 def _tagged(request: Request, snapshot: Snapshot, text: Callable[[Snapshot], str]) -> Response:
     tag = f'"{snapshot.epoch}-{snapshot.revision}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    asked = request.headers.get("if-none-match", "")
-    # A proxy that compresses makes the tag weak (RFC 9110, section 8.8.1).
-    if not {tag, "*"}.isdisjoint(one.strip().removeprefix("W/") for one in asked.split(",")):
+    if pages.has_tag(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     return _json(text(snapshot), headers)
 

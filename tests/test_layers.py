@@ -21,6 +21,7 @@ LAYERS = """
     outbox
     conversation
     terminal
+    pages
     frames inbound keepalive logs metrics origins pools settings strictjson vault versions
     bodies embedded schema wire window
     asgi protocol restaurants systemd upgrade
