@@ -47,6 +47,7 @@ class Proxy:
         self.port = 0
         self.links: list[Link] = []
         self.deaf = False  # swallow everything, both ways; new connections too
+        self.deaf_to_client = False  # swallow what the server says
         self.delay = 0.0  # seconds by which everything is late, each way
         self.rate = float("inf")  # bytes a second on each link, each way
         self.losses = 0
@@ -123,7 +124,7 @@ class Proxy:
         while data := await reader.read(PIECE):
             if pause := self.delay + len(data) / self.rate:
                 await slow_down(pause)
-            if self.deaf:
+            if self.deaf or (self.deaf_to_client and not to_server):
                 continue
             if to_server and self._lose_answer_to is not None and self._lose_answer_to in data:
                 self._lose_answer_to, link.answer_is_lost, link.last_word = None, True, self._last_word

@@ -1,0 +1,83 @@
+// The JavaScript terminal as a process: commands as lines of JSON on stdin, answers on stdout. See driven.py.
+
+import { createInterface } from 'node:readline'
+import { Terminal, checksum, fileStore } from '../../relay/web/minipos-sync.js'
+
+const camel = (text) => text.replace(/_(.)/g, (_, letter) => letter.toUpperCase())
+const { url, restaurant, token, store, timing } = JSON.parse(process.argv[2])
+const terminal = new Terminal(url, {
+  restaurant,
+  token,
+  name: 'driven',
+  store: store ? fileStore(store) : undefined,
+  timing: Object.fromEntries(Object.entries(timing).map(([key, value]) => [camel(key), value])),
+})
+
+const told = []
+const summaries = {
+  state: ({ state }) => state,
+  change: ({ revision }) => revision,
+  snapshot: (reason) => reason,
+  acknowledged: ({ id }) => id,
+  refused: ({ id }) => id,
+  message: ({ data }) => data,
+  fault: (text) => text,
+}
+for (const [what, summary] of Object.entries(summaries)) {
+  terminal.on(what, (detail) => told.push([what, summary(detail)]))
+}
+
+const plain = ({ tables, menuItems, orderHistory, ...rest }) => ({
+  tables: Object.fromEntries(tables),
+  menuItems: Object.fromEntries(menuItems),
+  orderHistory: Object.fromEntries(orderHistory),
+  ...rest,
+})
+
+const commands = {
+  start: () => terminal.start(),
+  stop: () => terminal.stop(),
+  change: async ({ type, data, ifVersion }) => (await terminal.change(type, data, { ifVersion })).id,
+  nextOrderId: () => terminal.nextOrderId(),
+  say: ({ data }) => terminal.say(data),
+  dismiss: ({ id }) => terminal.dismiss(terminal.refused.find((one) => one.id === id)),
+  // How long terminals wait that find nobody there.
+  delays: async ({ url, count }) => {
+    const found = []
+    for (let n = 0; n < count; n++) {
+      const one = new Terminal(url, { timing: { firstDelay: 100, lastDelay: 100 } })
+      const offline = new Promise((resolve) => one.on('state', ({ state }) => state === 'offline' && resolve()))
+      await one.start()
+      await offline
+      found.push(one.status.retryInSeconds)
+      await one.stop()
+    }
+    return found
+  },
+  report: () => {
+    const { status, clientId, epoch, revision, head, view, confirmed, pending, refused } = terminal
+    return {
+      ...status,
+      clientId,
+      epoch,
+      revision,
+      head,
+      view: plain(view),
+      confirmed: plain(confirmed),
+      checksum: checksum(confirmed, 1000),
+      pending: pending.map(({ id }) => id),
+      refused: refused.map(({ id, error }) => ({ id, ...error })),
+      told,
+    }
+  },
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { n, do: name, ...asked } = JSON.parse(line)
+  // Not awaited: what waits must not hold up what comes after it.
+  Promise.resolve()
+    .then(() => commands[name](asked))
+    .then((result) => ({ result: result ?? null }), (error) => ({ error: String(error) }))
+    .then((answer) => process.stdout.write(JSON.stringify({ n, ...answer }) + '\n'))
+}
+await terminal.stop()
