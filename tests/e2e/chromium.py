@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import websockets
 
 from tests.waiting import until, wait_until
@@ -155,7 +156,15 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
 
 @contextmanager
 def running_chromium() -> Iterator[str]:
-    """The DevTools address of a browser process with a profile of its own, gone afterwards."""
+    """The DevTools address of a browser process with a profile of its own, gone afterwards.
+
+    Without Chromium the test is skipped, in CI it fails.
+    """
+    if program() is None:
+        missing = "chromium is not installed (apt-get install chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
     folder = Path(tempfile.mkdtemp(prefix="relay-chromium-"))
     process = _start(folder)
     try:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from relay import schema
-from tests.e2e.chromium import Chromium, Tab, driven, program, running_chromium, served_folder
+from tests.e2e.chromium import Chromium, Tab, driven, running_chromium, served_folder
 from tests.relays import RelayProcess, relay_process
 from tests.waiting import until
 from tests.webapp.agreement import comparable, differences, held
@@ -130,11 +130,6 @@ def address() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def devtools() -> Iterator[str]:
     """Where a browser is driven; each test has tabs and storage of its own in it."""
-    if program() is None:
-        missing = "chromium is not installed (apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
     with running_chromium() as found:
         yield found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from relay import schema
-from tests.e2e.chromium import Chromium, Tab, program, running_chromium, served_folder
+from tests.e2e.chromium import Chromium, Tab, driven, running_chromium, served_folder
 from tests.library.shops import execute, ledger, version_of
 from tests.relays import LocalRelay, RelayProcess, local_relay, relay_process
 from tests.terminals import checksum_in_database, state_in_database
@@ -86,15 +85,16 @@ def address() -> Iterator[str]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def devtools() -> Iterator[str]:
+    with running_chromium() as found:
+        yield found
+
+
 @pytest.fixture
-async def pages(database: str, address: str) -> AsyncIterator[Pages]:
-    if program() is None:
-        missing = "chromium is not installed (apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+async def pages(database: str, devtools: str, address: str) -> AsyncIterator[Pages]:
     await schema.seed(database)
-    async with running_chromium() as chromium, relay_process(database) as relay:
+    async with driven(devtools) as chromium, relay_process(database) as relay:
         yield Pages(database, relay, chromium, address)
 
 
