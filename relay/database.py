@@ -330,7 +330,7 @@ class Database:
                     connection,
                     """select code, message, field, revision, version, details::text
                        from pos.apply(%s, %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
-                                      %s::text[], %s::bigint[], %s)""",
+                                      %s::text[], %s::bigint[], %s, %s::text[])""",
                     (
                         batch_id,
                         [m.restaurant_id for m in mutations],
@@ -341,6 +341,7 @@ class Database:
                         [m.body for m in mutations],
                         [m.if_version for m in mutations],
                         isolate,
+                        [m.role for m in mutations],
                     ),
                     self._settings.statement_ms / 1000 + COMMIT_SECONDS,
                     class_row(Answer),

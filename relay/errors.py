@@ -9,6 +9,7 @@ RelayError
     Deaf                 a LISTEN connection does not hear what it rings itself
     UnknownRestaurant    no restaurant has this slug
     BackupError          an export cannot be imported
+    Unauthorized         what a terminal shows does not say who it is, or not any more
     Refusal              what a terminal asked for is not done; it is told so in an ERROR
 
 Errors carry fields; the sentence is built once, here.
@@ -34,6 +35,7 @@ Code = Literal[
     "UNAVAILABLE",
     "INTERNAL",
 ]
+REASON_BYTES = 123  # the most that a close frame holds beside its code (RFC 6455, section 5.5)
 RETRYABLE: frozenset[Code] = frozenset({"BUSY", "UNAVAILABLE", "RATE_LIMITED"})
 
 
@@ -94,6 +96,13 @@ class BackupError(RelayError):
     """An export cannot be imported; the sentence says where it is wrong, and that nothing was changed."""
 
 
+class Unauthorized(RelayError):
+    """What a terminal shows does not say who it is, or not any more.
+
+    The sentence is told as the reason of a close frame. It never holds what was shown.
+    """
+
+
 class UnknownRestaurant(RelayError):
     """No restaurant has this slug."""
 
@@ -125,3 +134,8 @@ class Refusal(RelayError):
     def retryable(self) -> bool:
         """Whether the same message may succeed later, unchanged."""
         return self.code in RETRYABLE
+
+
+def close_reason(error: RelayError) -> str:
+    """What a close frame can say of an error."""
+    return str(error).encode()[:REASON_BYTES].decode(errors="ignore")

@@ -91,7 +91,10 @@ class Update(Message):
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """What a terminal asks for, as the database takes it: `body` is the row's JSON text."""
+    """What a terminal asks for, as the database takes it: `body` is the row's JSON text.
+
+    `role` is its terminal's; None where authentication is off, and everything is allowed.
+    """
 
     restaurant_id: int
     client_id: str
@@ -100,6 +103,7 @@ class Mutation:
     action: str | None
     body: str
     if_version: int | None
+    role: str | None = None
 
 
 class Envelope(NamedTuple):

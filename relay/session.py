@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from . import protocol
+from .auth import may, why_not
 from .database import Answer
 from .errors import Refusal
 from .frames import Frames, encode
@@ -104,7 +105,7 @@ class Session:
 
     __slots__ = (
         "_outbox", "_outbox_bytes", "client_id", "cursor", "epoch", "greeted", "messages", "on_drained",
-        "profile", "restaurant_id", "seen", "since", "state", "wire",
+        "profile", "restaurant_id", "role", "seen", "since", "state", "wire",
     )  # fmt: skip
 
     def __init__(self, wire: Wire) -> None:
@@ -119,6 +120,7 @@ class Session:
         self.seen = 0  # the newest revision it knows of, by a change or an ACK: it is never moved back behind it
         self.messages = 0  # number of the last MESSAGE it was offered
         self.profile: Profile | None = None  # it keeps to the protocol
+        self.role: str | None = None  # authentication is off: it may say everything
         self.on_drained: Callable[[Session], None] | None = None
         self._outbox = EMPTY
         self._outbox_bytes = 0
@@ -131,6 +133,8 @@ class Session:
         if message.client_id is not None and (isinstance(message, Hello) or not self.greeted):
             self.client_id = message.client_id
             self.greeted = self.greeted or isinstance(message, Hello)
+        if self.role is not None and not may(self.role, message.type):
+            raise Refusal("FORBIDDEN", why_not(self.role, message.type), field="type")
         match message:
             case SyncRequest():
                 return Sync(message.epoch, message.revision, message.id)
@@ -155,6 +159,7 @@ class Session:
             action=action,
             body=body,
             if_version=message.if_version,
+            role=self.role,
         )
         return Submit(mutation, acknowledge=message.id is not None or message.type == "NEXT_ORDER_ID")
 

@@ -26,7 +26,8 @@ $$;
 comment on function pos.leave(bigint) is 'Ends what pos.enter began.';
 
 create or replace function pos.mutate_entered(
-  p_restaurant_id bigint, p_client_id text, p_mutation_id text, p_type text, p_action text, p_body jsonb, p_if_version bigint
+  p_restaurant_id bigint, p_client_id text, p_mutation_id text, p_type text, p_action text, p_body jsonb, p_if_version bigint,
+  p_role text default null
 ) returns pos.result
 language plpgsql set search_path = '' as $$
 declare
@@ -35,6 +36,9 @@ declare
   v_known pos.mutations;
   v_result pos.result;
 begin
+  if p_role is not null and not pos.may(p_role, p_type) then
+    return pos.refused('FORBIDDEN', format('%s is not for the role %s', p_type, p_role), 'type');
+  end if;
   if p_mutation_id is not null then
     v_hash := sha256(convert_to(concat_ws(' ', p_type, p_action, coalesce(p_if_version::text, '-'), v_body::text), 'UTF8'));
     select m.* into v_known from pos.mutations as m
@@ -77,7 +81,7 @@ begin
   return v_result;
 end
 $$;
-comment on function pos.mutate_entered(bigint, text, text, text, text, jsonb, bigint) is 'One mutation between pos.enter and pos.leave.';
+comment on function pos.mutate_entered(bigint, text, text, text, text, jsonb, bigint, text) is 'One mutation between pos.enter and pos.leave; without a role nobody asks whether it is allowed.';
 
 create or replace function pos.mutate(
   p_restaurant_id bigint, p_client_id text, p_mutation_id text, p_type text, p_action text, p_body jsonb, p_if_version bigint
@@ -132,7 +136,7 @@ comment on function pos.update_settings(bigint, jsonb, text, text, bigint) is 'U
 
 create or replace function pos.apply(
   p_batch_id uuid, p_restaurant_ids bigint[], p_client_ids text[], p_mutation_ids text[], p_types text[],
-  p_actions text[], p_bodies text[], p_if_versions bigint[], p_isolate boolean default false
+  p_actions text[], p_bodies text[], p_if_versions bigint[], p_isolate boolean default false, p_roles text[] default null
 ) returns setof pos.result
 language plpgsql set search_path = '' as $$
 declare
@@ -174,12 +178,12 @@ begin
       foreach v_i in array v_positions loop
         if not p_isolate then
           v_results[v_i] := pos.mutate_entered(v_restaurant_id, p_client_ids[v_i], p_mutation_ids[v_i], p_types[v_i],
-                                               p_actions[v_i], p_bodies[v_i]::jsonb, p_if_versions[v_i]);
+                                               p_actions[v_i], p_bodies[v_i]::jsonb, p_if_versions[v_i], p_roles[v_i]);
           continue;
         end if;
         begin
           v_results[v_i] := pos.mutate_entered(v_restaurant_id, p_client_ids[v_i], p_mutation_ids[v_i], p_types[v_i],
-                                               p_actions[v_i], p_bodies[v_i]::jsonb, p_if_versions[v_i]);
+                                               p_actions[v_i], p_bodies[v_i]::jsonb, p_if_versions[v_i], p_roles[v_i]);
         exception
           when lock_not_available or deadlock_detected or serialization_failure then
             v_results[v_i] := pos.refused('LOCKED', 'a row is locked by another transaction');
@@ -214,5 +218,5 @@ begin
   return query select r.* from unnest(v_results) as r;
 end
 $$;
-comment on function pos.apply(uuid, bigint[], text[], text[], text[], text[], text[], bigint[], boolean) is
+comment on function pos.apply(uuid, bigint[], text[], text[], text[], text[], text[], bigint[], boolean, text[]) is
   'Many mutations in one transaction, one result each in their order. Beside the codes of pos.result: LOCKED (try this restaurant again, on its own), APART (one of its mutations failed: try each in a block of its own, p_isolate), SQLSTATE nnnnn (what failed), REPEATED (the batch was committed before).';

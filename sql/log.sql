@@ -83,7 +83,7 @@ begin
   end if;
 end
 $$;
-comment on function pos.count_staff(bigint[]) is 'Tells the relays that staff or a complete mark changed, without a revision: at once under the head''s lock, else at commit.';
+comment on function pos.count_staff(bigint[]) is 'Tells the relays that staff, terminals or a complete mark changed, without a revision: at once under the head''s lock, else at commit.';
 
 create or replace function pos.stamp() returns void
 language plpgsql set search_path = '' as $$

@@ -23,6 +23,7 @@ begin isolation level read committed;
 \ir update_order.sql
 \ir update_settings.sql
 \ir staff.sql
+\ir terminals.sql
 \ir apply.sql
 \ir begin.sql
 \ir reads.sql

@@ -41,7 +41,7 @@ comment on column pos.heads.revision is 'The newest revision; 0 before the first
 comment on column pos.heads.floor is 'The oldest revision that sync_log still holds; above revision when it holds none.';
 comment on column pos.heads.cleared_revision is 'Revision of the last UPDATE_ORDER clear; orders last changed before it are hidden.';
 comment on column pos.heads.messages is 'Number of the newest row in messages.';
-comment on column pos.heads.staff is 'Counts the changes of staff and of restaurants.complete, which have no revision.';
+comment on column pos.heads.staff is 'Counts the changes of staff, of terminals and of restaurants.complete, which have no revision.';
 
 -- What the terminals show.
 
@@ -211,3 +211,29 @@ comment on column pos.staff.version is 'Counts the changes of this row; goes on 
 comment on column pos.staff.created_by is 'Client id that made the row, or database.';
 comment on column pos.staff.updated_by is 'Client id that changed the row last, or database.';
 comment on column pos.staff.updated_at is 'When the row was changed last.';
+
+-- Who may come in.
+
+create table if not exists pos.terminals (
+  restaurant_id bigint not null references pos.restaurants on delete cascade,
+  name text not null,
+  role text not null default 'terminal',
+  token_hash bytea not null,
+  created_at timestamptz not null default now(),
+  rotated_at timestamptz,
+  revoked_at timestamptz,
+  constraint terminals_key primary key (restaurant_id, name),
+  constraint terminals_token_hash_unique unique (token_hash),
+  -- It is shown to people, in lists and logs.
+  constraint terminals_name check (length(name) between 1 and 100 and name = btrim(name) and name !~ '[[:cntrl:]]'),
+  constraint terminals_role check (role in ('terminal', 'manager', 'display')),
+  constraint terminals_token_hash check (octet_length(token_hash) = 32)
+);
+comment on table pos.terminals is 'Enrolled terminals, for RELAY_AUTH=token (relay terminal add). A change closes the live sockets that it concerns.';
+comment on column pos.terminals.restaurant_id is 'The restaurant, the only one that this terminal reaches.';
+comment on column pos.terminals.name is 'For people, such as Bar 1; unique in its restaurant.';
+comment on column pos.terminals.role is 'terminal (tables and orders), manager (also menu, settings, staff) or display (reads only).';
+comment on column pos.terminals.token_hash is 'SHA-256 of the token. The token itself is nowhere: it was shown once.';
+comment on column pos.terminals.created_at is 'When it was enrolled.';
+comment on column pos.terminals.rotated_at is 'When it was last given another token.';
+comment on column pos.terminals.revoked_at is 'Since when its token is refused; null while it is good.';

@@ -22,7 +22,7 @@ LAYERS = """
     conversation
     terminal
     pages
-    frames inbound keepalive logs metrics origins pools settings strictjson vault versions
+    auth frames inbound keepalive logs metrics origins pools settings strictjson vault versions
     bodies embedded schema wire window
     asgi protocol restaurants systemd upgrade
     appmessages database

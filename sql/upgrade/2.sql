@@ -1,4 +1,4 @@
--- From version 1: staff, and what the web app's sessions need. Does nothing in any other database.
+-- From version 1: staff, what the web app's sessions need, and who may come in. Does nothing in any other database.
 
 do $$
 begin
@@ -18,5 +18,8 @@ begin
   drop function pos.snapshot(bigint, integer);
   drop function pos.send_message(bigint, text, jsonb);
   drop function pos.settle_order_id(pos.tables, pos.tables, text);
+  -- Made again with the role of who asks.
+  drop function pos.mutate_entered(bigint, text, text, text, text, jsonb, bigint);
+  drop function pos.apply(uuid, bigint[], text[], text[], text[], text[], text[], bigint[], boolean);
 end
 $$;

@@ -75,6 +75,7 @@ class Mutation:
     id: str | None = None
     if_version: int | None = None
     restaurant_id: int = 1
+    role: str | None = None
 
     @property
     def text(self) -> str:
@@ -161,7 +162,7 @@ class Shop:
         rows = self.sql(
             """select code, message, field, revision, version, details::text
                from pos.apply(%s, %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-                              %s::bigint[], %s)""",
+                              %s::bigint[], %s, %s::text[])""",
             batch_id or uuid.uuid4(),
             [m.restaurant_id for m in mutations],
             [m.client for m in mutations],
@@ -171,6 +172,7 @@ class Shop:
             [m.text for m in mutations],
             [m.if_version for m in mutations],
             isolate,
+            [m.role for m in mutations],
         )
         return [_answer(row) for row in rows]
 
