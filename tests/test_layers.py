@@ -23,7 +23,7 @@ LAYERS = """
     terminal
     pages
     auth frames inbound keepalive logs metrics origins pools settings strictjson vault versions
-    bodies embedded schema wire window
+    bodies embedded jwts schema wire window
     asgi protocol restaurants systemd upgrade
     appmessages database
     appdata snapshots
