@@ -16,7 +16,8 @@ from typing import Any
 import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from . import __version__, backups, doctor, logs, restaurants, schema
+from . import __version__, backups, doctor, logs, restaurants, schema, terminals
+from .auth import ROLES
 from .embedded import Cluster
 from .errors import DatabaseUnavailable, RelayError, SettingsError
 from .server import serve as serve_relay
@@ -25,6 +26,7 @@ from .slugs import DEFAULT_SLUG
 from .vault import Vault
 
 DATABASE = "minipos_db"
+KEEP_IT = "This is its token; it is shown only now:"
 FAULT, UNAVAILABLE, USAGE = 1, 69, 78  # the last two as in sysexits.h
 COLOURS = {"ok": "green", "advice": "yellow", "fault": "red"}  # where a terminal shows them
 
@@ -189,6 +191,60 @@ async def _examine(settings: Settings, *, quiet: bool) -> list[doctor.Finding]:
     return found
 
 
+@main.group("terminal")
+def terminal_group() -> None:
+    """The terminals that may come in with a token (RELAY_AUTH=token)."""
+
+
+NAMED = click.option(
+    "--restaurant", "slug", help="Which restaurant; needed where several have a terminal of this name."
+)
+
+
+@terminal_group.command("add")
+@click.option("--restaurant", "slug", default=DEFAULT_SLUG, help="Which restaurant; by default the default one.")
+@click.option("--name", required=True, help="For people, such as 'Bar 1'.")
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    default="terminal",
+    help="terminal: tables and orders; manager: also menu, settings and staff; display: reads only.",
+)
+def terminal_add(slug: str, name: str, role: str) -> None:
+    """Enrol a terminal, and print its token: this once, and alone on standard output."""
+    token = _run(terminals.add(_settings().conninfo, slug, name, role))
+    click.echo(f"{name} of {slug} is enrolled as {role}. {KEEP_IT}", err=True)
+    click.echo(token)
+
+
+@terminal_group.command("list")
+@click.option("--restaurant", "slug", help="Only this restaurant's.")
+def terminal_list(slug: str | None) -> None:
+    """List the enrolled terminals, never their tokens."""
+    for row in _run(terminals.listed(_settings().conninfo, slug)):
+        since = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}" if row.revoked_at else f"since {row.given_at:%Y-%m-%d %H:%M}"
+        click.echo(f"{row.slug}\t{row.name}\t{row.role}\t{since}")
+
+
+@terminal_group.command("revoke")
+@click.argument("name")
+@NAMED
+def terminal_revoke(name: str, slug: str | None) -> None:
+    """Refuse the token of the terminal NAME from now on, and close its connections."""
+    found = _run(terminals.revoke(_settings().conninfo, slug, name))
+    click.echo(f"{name} of {found} is revoked; its connections are closed")
+
+
+@terminal_group.command("rotate")
+@click.argument("name")
+@NAMED
+def terminal_rotate(name: str, slug: str | None) -> None:
+    """Give the terminal NAME another token and print it, as add does; with the old one it is shut out."""
+    found, token = _run(terminals.rotate(_settings().conninfo, slug, name))
+    click.echo(f"{name} of {found} has another token; connections with the old one are closed. {KEEP_IT}", err=True)
+    click.echo(token)
+
+
 def _settings() -> Settings:
     try:
         settings = Settings.read()
@@ -214,7 +270,8 @@ class _telling:
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, RelayError):
             click.echo(f"relay: {error}", err=True)
-            sys.exit(UNAVAILABLE if isinstance(error, DatabaseUnavailable) else FAULT)
+            known = {DatabaseUnavailable: UNAVAILABLE, SettingsError: USAGE}
+            sys.exit(next((status for kind, status in known.items() if isinstance(error, kind)), FAULT))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ RelayError
     Deaf                 a LISTEN connection does not hear what it rings itself
     UnknownRestaurant    no restaurant has this slug
     BackupError          an export cannot be imported
+    TerminalError        a terminal cannot be enrolled, revoked or given another token
     Unauthorized         what a terminal shows does not say who it is, or not any more
     Refusal              what a terminal asked for is not done; it is told so in an ERROR
 
@@ -94,6 +95,10 @@ class Deaf(RelayError):
 
 class BackupError(RelayError):
     """An export cannot be imported; the sentence says where it is wrong, and that nothing was changed."""
+
+
+class TerminalError(RelayError):
+    """A terminal cannot be enrolled, revoked or given another token; the sentence says why."""
 
 
 class Unauthorized(RelayError):

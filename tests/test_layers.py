@@ -24,7 +24,7 @@ LAYERS = """
     pages
     auth frames inbound keepalive logs metrics origins pools settings strictjson vault versions
     bodies embedded jwts schema wire window
-    asgi protocol restaurants systemd upgrade
+    asgi protocol restaurants systemd terminals upgrade
     appmessages database
     appdata snapshots
     backups staff

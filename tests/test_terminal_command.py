@@ -1,0 +1,130 @@
+"""`relay terminal add`, `list`, `revoke` and `rotate`: who is enrolled, and where the token is printed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import psycopg
+import pytest
+
+from relay import auth
+
+
+def relay(conninfo: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "relay", *arguments],
+        env={"DATABASE_URL": conninfo, "PATH": "", **environment},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def add(conninfo: str, name: str, *more: str) -> str:
+    """The token of a new terminal."""
+    done = relay(conninfo, "terminal", "add", "--name", name, *more)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.removesuffix("\n")
+
+
+def enrolled(conninfo: str, token: str) -> tuple[object, ...] | None:
+    with psycopg.connect(conninfo) as connection:
+        query = "select slug, name, role from pos.find_terminals(%s)"
+        return connection.execute(query, ([auth.digest(token)],)).fetchone()
+
+
+@pytest.fixture
+def shops(database: str) -> str:
+    """A database with the restaurants default, bistro and cafe."""
+    with psycopg.connect(database) as connection:
+        connection.execute("insert into pos.restaurants (slug, name) values ('bistro', 'x'), ('cafe', 'x')")
+    return database
+
+
+def test_a_token_is_printed_alone_and_its_explanation_apart(shops: str) -> None:
+    done = relay(shops, "terminal", "add", "--restaurant", "bistro", "--name", "Bar 1", "--role", "manager")
+    assert done.returncode == 0
+    assert auth.TOKEN.fullmatch(done.stdout.removesuffix("\n"))
+    assert done.stderr == "Bar 1 of bistro is enrolled as manager. This is its token; it is shown only now:\n"
+    assert enrolled(shops, done.stdout.strip()) == ("bistro", "Bar 1", "manager")
+    assert enrolled(shops, add(shops, "Door")) == ("default", "Door", "terminal")
+
+
+def test_a_list_shows_who_is_enrolled_and_no_token(shops: str) -> None:
+    tokens = [add(shops, "Bar 1", "--restaurant", slug) for slug in ("cafe", "bistro")]
+    tokens.append(add(shops, "Wall", "--role", "display"))
+    relay(shops, "terminal", "revoke", "Wall")
+    rows = relay(shops, "terminal", "list").stdout
+    assert [line.split("\t")[:3] for line in rows.splitlines()] == [
+        ["bistro", "Bar 1", "terminal"],
+        ["cafe", "Bar 1", "terminal"],
+        ["default", "Wall", "display"],
+    ]
+    assert re.findall(r"\t(since|revoked) \d{4}-\d\d-\d\d \d\d:\d\d$", rows, re.MULTILINE) == [
+        "since",
+        "since",
+        "revoked",
+    ]
+    assert [token for token in tokens if token in rows or auth.digest(token).hex() in rows] == []
+    assert relay(shops, "terminal", "list", "--restaurant", "cafe").stdout.startswith("cafe\tBar 1\t")
+
+
+def test_a_revoked_terminal_is_unknown_until_it_is_enrolled_anew(shops: str) -> None:
+    old = add(shops, "Bar 1")
+    assert (
+        relay(shops, "terminal", "revoke", "Bar 1").stdout
+        == "Bar 1 of default is revoked; its connections are closed\n"
+    )
+    assert enrolled(shops, old) is None
+    again = relay(shops, "terminal", "revoke", "Bar 1")
+    assert again.returncode == 1
+    assert again.stderr == "relay: there is no terminal 'Bar 1', or it is revoked; relay terminal list shows them\n"
+    new = add(shops, "Bar 1", "--role", "display")
+    assert (enrolled(shops, old), enrolled(shops, new)) == (None, ("default", "Bar 1", "display"))
+
+
+def test_a_terminal_gets_another_token_and_keeps_what_it_may(shops: str) -> None:
+    old = add(shops, "Bar 1", "--role", "manager")
+    done = relay(shops, "terminal", "rotate", "Bar 1")
+    new = done.stdout.removesuffix("\n")
+    assert auth.TOKEN.fullmatch(new)
+    assert done.stderr.startswith("Bar 1 of default has another token; connections with the old one are closed.")
+    assert (enrolled(shops, old), enrolled(shops, new)) == (None, ("default", "Bar 1", "manager"))
+
+
+@pytest.mark.parametrize("verb", ["revoke", "rotate"])
+def test_a_name_that_several_restaurants_have_needs_its_restaurant(shops: str, verb: str) -> None:
+    tokens = {slug: add(shops, "Bar 1", "--restaurant", slug) for slug in ("bistro", "cafe")}
+    done = relay(shops, "terminal", verb, "Bar 1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "relay: several restaurants have a terminal 'Bar 1': bistro, cafe; name --restaurant\n"
+    assert all(enrolled(shops, token) for token in tokens.values()), "nothing is changed"
+    assert relay(shops, "terminal", verb, "Bar 1", "--restaurant", "cafe").returncode == 0
+    assert [slug for slug, token in tokens.items() if enrolled(shops, token)] == ["bistro"]
+    assert relay(shops, "terminal", verb, "Bar 1", "--restaurant", "default").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--name", "Bar 1"], "default has a terminal 'Bar 1' already; relay terminal rotate gives it another token"),
+        (["--name", "Bar 2", "--restaurant", "nowhere"], "there is no restaurant 'nowhere'"),
+        (["--name", " "], "a name has 1 to 100 characters, no control characters, no space at its ends"),
+        (["--name", "a\nb"], "a name has 1 to 100 characters, no control characters, no space at its ends"),
+    ],
+)
+def test_a_terminal_that_cannot_be_enrolled_is_told_why(shops: str, arguments: list[str], said: str) -> None:
+    token = add(shops, "Bar 1")
+    done = relay(shops, "terminal", "add", *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"relay: {said}\n")
+    assert enrolled(shops, token)
+
+
+def test_a_role_that_there_is_not_is_refused(shops: str) -> None:
+    done = relay(shops, "terminal", "add", "--name", "Bar 1", "--role", "owner")
+    assert done.returncode == 2
+    assert "terminal" in done.stderr
+    assert "display" in done.stderr
