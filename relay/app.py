@@ -18,8 +18,9 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import __version__, pages, protocol
-from .connections import Connections, slug_of
-from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant
+from .auth import shown
+from .connections import Connections
+from .errors import DatabaseUnavailable, Refusal, Unauthorized, UnknownRestaurant
 from .gauges import Registry
 from .hub import Room
 from .listener import READ_BYTES, Listener
@@ -34,7 +35,7 @@ MAX_REVISION = 2**63 - 1
 class OriginGate:
     """Refuses requests and WebSockets that a foreign page makes: 403."""
 
-    def __init__(self, app: ASGIApp, allowed: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, allowed: tuple[str, ...] | None) -> None:
         self._app = app
         self._allowed = allowed
 
@@ -74,7 +75,7 @@ class Api:
             Route("/metrics", self.metrics),
             *pages.routes(),
             *(
-                Route(f"/api/{name}", _answering(answer))
+                Route(f"/api/{name}", self._answering(answer))
                 for name, answer in {
                     "sync": self.sync,
                     "changes": self.changes,
@@ -165,7 +166,7 @@ class Api:
         """Changes after a revision, oldest first."""
         since = _number(request, "since", 0, MAX_REVISION)
         limit = _number(request, "limit", PAGE_ROWS, PAGE_ROWS_MOST, least=1)
-        room = await self._room(request)
+        room = request.state.room
         epoch, read = await self._connections.database.read_changes(
             {room.restaurant_id: since}, rows=limit, size=READ_BYTES
         )
@@ -186,16 +187,36 @@ class Api:
         """Orders by their last change, newest first; `before` of the answer asks for the next page."""
         before = _number(request, "before", MAX_REVISION, MAX_REVISION)
         limit = _number(request, "limit", PAGE_ROWS, PAGE_ROWS_MOST, least=1)
-        room = await self._room(request)
+        room = request.state.room
         rows = await self._connections.database.read_orders(room.restaurant_id, before, limit)
         more = rows[-1][0] if len(rows) == limit else None
         return _json(f'{{"orders":[{",".join(text for _, text in rows)}],"before":{json.dumps(more)}}}')
 
+    def _answering(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            try:
+                request.state.room = await self._room(request)
+                return await answer(request)
+            except Unauthorized as error:
+                return _error(401, "FORBIDDEN", str(error), None, {"WWW-Authenticate": "Bearer"})
+            except UnknownRestaurant as error:
+                return _error(404, "VALIDATION", str(error), "restaurant")
+            except DatabaseUnavailable:
+                return _error(503, "UNAVAILABLE", "the database is away; try again", None, {"Retry-After": "2"})
+            except Refusal as refusal:
+                return _error(410 if refusal.code == "GONE" else 400, refusal.code, refusal.message, refusal.field)
+
+        return endpoint
+
     async def _room(self, request: Request) -> Room:
-        return await self._connections.slugs.room(slug_of(request.scope))
+        seen, gate = shown(request.scope["headers"], (), request.scope["query_string"]), self._connections.gate
+        if gate is None:
+            return await self._connections.slugs.room(seen.slug)
+        identity = await gate.identify(seen)
+        return self._connections.room_of(identity) or await self._connections.slugs.room(identity.slug)
 
     async def _snapshot(self, request: Request) -> Snapshot:
-        room = await self._room(request)
+        room = request.state.room
         # No changes follow here, so the state must be the newest: whoever has an ACK finds what was acknowledged.
         heads = await self._connections.database.read_heads([room.restaurant_id])
         if room.restaurant_id not in heads.by_restaurant:
@@ -203,22 +224,7 @@ class Api:
         return await self._connections.syncer.snapshot(room, heads.by_restaurant[room.restaurant_id].revision)
 
 
-def _answering(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except UnknownRestaurant as error:
-            return _error(404, "VALIDATION", str(error), "restaurant")
-        except DatabaseUnavailable:
-            return _error(503, "UNAVAILABLE", "the database is away; try again", None)
-        except Refusal as refusal:
-            return _error(410 if refusal.code == "GONE" else 400, refusal.code, refusal.message, refusal.field)
-
-    return endpoint
-
-
-def _error(status: int, code: str, message: str, field: str | None) -> Response:
-    headers = {"Retry-After": "2"} if status == 503 else None
+def _error(status: int, code: str, message: str, field: str | None, headers: dict[str, str] | None = None) -> Response:
     return JSONResponse({"error": {"code": code, "message": message, "field": field}}, status, headers)
 
 
@@ -250,9 +256,12 @@ def _number(request: Request, name: str, default: int, most: int, *, least: int 
 
 def build(connections: Connections, listener: Listener) -> Starlette:
     """The ASGI application."""
-    origins = connections.settings.origins
+    # A proxy may show a token for whoever it lets in: a page of anybody's would come in with it (CWE-1385).
+    origins = connections.settings.origins or (None if connections.gate is None else ())
     cors: dict[str, Any] = (
-        {"allow_origins": origins} if origins else {"allow_origin_regex": r"https?://(localhost|127\.0\.0\.1)(:\d+)?"}
+        {"allow_origin_regex": r"https?://(localhost|127\.0\.0\.1)(:\d+)?"}
+        if origins is None
+        else {"allow_origins": origins}
     )
     return Starlette(
         routes=Api(connections, listener).routes,

@@ -11,9 +11,11 @@ from functools import partial
 
 from . import metrics, protocol
 from .asgi import AsgiWire
+from .auth import Identity, Shown
 from .checksums import Checksums
 from .database import Answer, Database
-from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant
+from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant, close_reason
+from .gate import Admitted, Gate
 from .hub import Hub, Room
 from .logs import fields
 from .protocol import Hello, Message, SyncRequest
@@ -30,7 +32,6 @@ ENTER_SECONDS = 2.5  # to find the restaurant before the first message is read
 RELIEF_SECONDS = 1.0
 LEAVE_SECONDS = 1.0  # in a drain, for the answers that are still due
 STALLED_SECONDS = 60.0  # without reading a byte of its answers, and a terminal is cut off
-REASON_BYTES = 123  # the most that a close frame holds beside its code (RFC 6455, section 5.5)
 # Close codes (RFC 6455, section 7.4.1, and the IANA registry).
 GOODBYE, POLICY, FAULT, RESTARTING = 1000, 1008, 1011, 1012
 
@@ -46,6 +47,7 @@ class Parts:
         syncer: Syncer,
         checksums: Checksums,
         settings: Settings,
+        gate: Gate | None = None,
         profile_of: Callable[[Session, str | None], Profile | None] = lambda _session, _wanted: None,
     ) -> None:
         self.database = database
@@ -54,11 +56,18 @@ class Parts:
         self.syncer = syncer
         self.checksums = checksums
         self.settings = settings
+        self.gate = gate  # None: authentication is off
         self.profile_of = profile_of  # of a session that has named itself; beside it what `?profile=` says
         self.slugs = Slugs(database, hub)
         self.open: set[Connection] = set()
         self.back = asyncio.Event()  # set, and replaced, when the database is there again
         self.emptied = asyncio.Event()
+
+    def room_of(self, identity: Identity) -> Room | None:
+        """The room of a token's restaurant, where that is known without asking the database for its slug."""
+        if identity.restaurant_id:
+            return self.hub.open(identity.restaurant_id, identity.slug)
+        return self.slugs.known(identity.slug)
 
     def close(self, connection: Connection) -> None:
         """A connection is over."""
@@ -75,11 +84,11 @@ class Connection:
         "_turn", "_unanswered", "_wanted_profile", "_wire", "session",
     )  # fmt: skip
 
-    def __init__(self, parts: Parts, wire: SocketWire | AsgiWire, slug: str | None, profile: str | None) -> None:
+    def __init__(self, parts: Parts, wire: SocketWire | AsgiWire, profile: str | None) -> None:
         self.session = Session(wire)
         self._parts = parts
         self._wire = wire
-        self._slug = slug
+        self._slug: str | None = None
         self._wanted_profile = profile
         self._profiled = False
         self._room: Room | None = None
@@ -92,9 +101,38 @@ class Connection:
         self._over = False
         wire.on_writable = self._flush
 
-    def begin(self) -> None:
-        """Enter the restaurant, and hear the terminal until either side closes."""
-        room = self._parts.slugs.known(self._slug)
+    def begin(self, seen: Shown) -> None:
+        """Enter the restaurant, once it is known who this is, and hear the terminal until either side closes."""
+        if self._parts.gate is None:
+            self._go_in(seen.slug, self._parts.slugs.known(seen.slug))
+        else:
+            self._task = asyncio.create_task(self._introduce(self._parts.gate, seen), name="stranger")
+
+    async def _introduce(self, gate: Gate, seen: Shown) -> None:
+        admitted: list[Admitted | None] = []
+
+        async def ask() -> None:
+            admitted.append(await gate.admit(self.session, seen, self._next))
+
+        await self._guarded(ask)
+        if not admitted or admitted[0] is None:
+            await self._end()
+            return
+        identity, first = admitted[0]
+        self._go_in(identity.slug, self._parts.room_of(identity))
+        await self._work(first)
+
+    async def _next(self) -> str | bytes | None:
+        """The next message, None at the end: for the gate, before anything of it counts."""
+        said = asyncio.Event()
+        self._wire.listen(said.set)
+        while (text := self._wire.pull()) is None and not self._wire.ended:
+            said.clear()
+            await said.wait()
+        return text
+
+    def _go_in(self, slug: str | None, room: Room | None) -> None:
+        self._slug = slug
         if room is not None:
             self._parts.hub.enter(self.session, room)
             self._room = room
@@ -107,14 +145,14 @@ class Connection:
         if self._task is None and not self._over:
             self._task = asyncio.create_task(self._work(), name="connection")
 
-    async def _work(self) -> None:
+    async def _work(self, first: str | bytes | None = None) -> None:
         goes_on = False
         try:
             if self._entering is not None and self._room is None:
                 # One that the database must be asked for holds up no message for longer.
                 left = self.session.since + ENTER_SECONDS - time.monotonic()
                 await asyncio.wait({self._entering}, timeout=max(0.0, left))
-            goes_on = await self._guarded(self._pull) and not self._wire.ended
+            goes_on = await self._guarded(partial(self._pull, first)) and not self._wire.ended
         finally:
             if goes_on:
                 self._task = None  # nothing was awaited since there was no message
@@ -129,6 +167,8 @@ class Connection:
         if self._entering is not None:
             self._entering.cancel()
             await asyncio.wait({self._entering})
+        if self._parts.gate is not None:
+            self._parts.gate.leave(self.session)
         self._parts.hub.leave(self.session)
         self._parts.syncer.forget(self.session)
         self._wire.dismiss()
@@ -144,7 +184,7 @@ class Connection:
         try:
             await work()
         except UnknownRestaurant as error:
-            self.session.close(POLICY, str(error).encode()[:REASON_BYTES].decode(errors="ignore"))
+            self.session.close(POLICY, close_reason(error))
         except Exception:
             log.exception("a connection failed", extra=fields(client=self.session.client_id))
             self.session.close(FAULT, "the relay failed; its log says why")
@@ -176,11 +216,12 @@ class Connection:
                     for message in held:
                         await self._hear(message)
 
-    async def _pull(self) -> None:
-        """Hear what there is to be heard."""
+    async def _pull(self, text: str | bytes | None) -> None:
+        """Hear what there is to be heard; of a message that is pulled already, that first."""
         # To the very end: a peer that sends and leaves at once has messages here behind its own close.
-        while (text := self._wire.pull()) is not None:
+        while text is not None or (text := self._wire.pull()) is not None:
             await self._take(text)
+            text = None
             await asyncio.sleep(0)  # what was read at once may be thousands of messages, and others have their turn
 
     async def _take(self, text: str | bytes) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
 from .asgi import AsgiWire, wire_of
+from .auth import shown
 from .connection import Connection, Parts
 
 SLICE, SLICE_SECONDS = 50, 0.25  # terminals closed together in a drain, at least, and the pause between two slices
@@ -26,11 +26,12 @@ class Connections(Parts):
         if self.draining:
             await send({"type": "websocket.close"})
             return
-        await send({"type": "websocket.accept"})
+        seen = shown(scope["headers"], scope.get("subprotocols", ()), scope["query_string"])
+        await send({"type": "websocket.accept", "subprotocol": seen.subprotocol})
         wire = wire_of(scope, receive, send)
-        connection = Connection(self, wire, slug_of(scope), asked_for(scope, "profile"))
+        connection = Connection(self, wire, seen.profile)
         self.open.add(connection)
-        connection.begin()
+        connection.begin(seen)
         if isinstance(wire, AsgiWire):
             await wire.hear()
             await connection.heard_out()
@@ -57,14 +58,3 @@ class Connections(Parts):
         self.syncer.pay()
         back, self.back = self.back, asyncio.Event()
         back.set()
-
-
-def slug_of(scope: Scope) -> str | None:
-    """The restaurant that `?restaurant=` names; None, the default one, where it is missing or empty."""
-    return asked_for(scope, "restaurant")
-
-
-def asked_for(scope: Scope, name: str) -> str | None:
-    """The first value of a query parameter; None where it is missing or empty."""
-    values = parse_qs(scope["query_string"].decode("latin-1")).get(name)
-    return values[0] if values else None

@@ -109,7 +109,7 @@ class Hub:
     """All rooms of this instance.
 
     `resync` is called with a session that cannot be served from its window, `on_changes` with what a room has taken,
-    `on_staff` when the count of its staff's changes is another one.
+    each of `on_staff` with a room whose count of changes without a revision is another one.
     """
 
     def __init__(self, window_changes: int, window_bytes: int) -> None:
@@ -117,7 +117,7 @@ class Hub:
         self._by_slug: dict[str, Room] = {}
         self.resync: Callable[[Session], None] = lambda _session: None
         self.on_changes: Callable[[Room, Sequence[Change]], None] = lambda _room, _changes: None
-        self.on_staff: Callable[[Room], None] = lambda _room: None
+        self.on_staff: list[Callable[[Room], None]] = []
         self._limits = window_changes, window_bytes
 
     def room_of(self, slug: str) -> Room | None:

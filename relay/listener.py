@@ -250,7 +250,8 @@ class Listener:
                 self.ring(room.restaurant_id)
             if room.staff != changes.head.staff:
                 room.staff = changes.head.staff
-                self._hub.on_staff(room)
+                for heed in self._hub.on_staff:
+                    heed(room)
             if room.messages < changes.head.messages:
                 behind[room.restaurant_id] = room.messages
         if behind:

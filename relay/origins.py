@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 LOOPBACK = frozenset({"localhost", "127.0.0.1"})
 
 
-def is_allowed(origin: str | None, host: str, allowed: Sequence[str]) -> bool:
+def is_allowed(origin: str | None, host: str, allowed: Sequence[str] | None) -> bool:
     """Whether a page of this `origin` may come in; `host` is the request's Host header.
 
-    With an allow-list, what it names exactly. Without one, pages of this machine at any port, and the relay's own.
-    A missing origin is no browser's and passes; `null` never does.
+    With an allow-list, what it names exactly. Without one (None), pages of this machine at any port, and the relay's
+    own. A missing origin is no browser's and passes; `null` never does.
     """
     if origin is None:
         return True
-    if allowed:
+    if allowed is not None:
         return origin in allowed
     try:
         parts = urlsplit(origin)

@@ -20,6 +20,7 @@ from .checksums import Checksums
 from .connections import Connections
 from .database import Database
 from .errors import DatabaseUnavailable, RelayError
+from .gate import Gate
 from .hub import Hub
 from .listener import Listener
 from .logs import fields
@@ -74,8 +75,16 @@ class Relay:
         self.syncer = Syncer(self.database, self.hub, settings, self.listener.ring)
         self.checksums = Checksums(self.database, settings, self.listener.ring)
         self.webapp = WebApp(AppData(self.database), self.hub, settings)
+        self.gate = Gate(self.database, self.hub, settings) if settings.auth != "off" else None
         self.connections = Connections(
-            self.database, self.hub, self.writer, self.syncer, self.checksums, settings, self.webapp.profile_of
+            self.database,
+            self.hub,
+            self.writer,
+            self.syncer,
+            self.checksums,
+            settings,
+            self.gate,
+            self.webapp.profile_of,
         )
         self.listener.on_return = self.connections.pay
         self._server = Server(self._config(), self)
@@ -122,6 +131,8 @@ class Relay:
             tasks.create_task(self.listener.run(), name="listener")
             tasks.create_task(self.writer.run(), name="writer")
             tasks.create_task(self.webapp.run(), name="web app")
+            if self.gate is not None:
+                tasks.create_task(self.gate.run(), name="gate")
             tasks.create_task(upkeep.run(self.database, self.settings), name="upkeep")
 
     async def _schema(self) -> None:

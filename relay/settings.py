@@ -95,10 +95,12 @@ def _switch(value: str) -> bool:
         raise ValueError from None
 
 
-def _only_off(value: str) -> str:
-    if SWITCH.get(value.lower()) is not False:
+def _auth(value: str) -> str:
+    if SWITCH.get(value.lower()) is False:
+        return "off"
+    if value.lower() not in ("token", "jwt"):
         raise ValueError
-    return "off"
+    return value.lower()
 
 
 def _secret(value: str) -> str:
@@ -202,9 +204,12 @@ class Settings:
         "RELAY_ORIGINS",
         Kind("a comma-separated list of scheme://host[:port], without a path or *", _origins),
         "",
-        "Web origins that may connect; by default any port of localhost and 127.0.0.1",
+        "Web origins that may connect; by default any port of localhost and 127.0.0.1, none with authentication",
     )
-    auth: str = env("RELAY_AUTH", Kind("only off so far", _only_off), "off", "How terminals say who they are")
+    auth: str = env("RELAY_AUTH", Kind("off, token or jwt", _auth), "off", "How terminals say who they are")
+    jwt_key: Path = env("RELAY_JWT_KEY", PATH, "", "File with the keys for RELAY_AUTH=jwt: secret, PEM or JWKS")  # noqa: RUF009
+    jwt_audience: str = env("RELAY_JWT_AUDIENCE", TEXT, "minipos-relay", "What a signed token must name as aud")
+    unidentified: int = env("RELAY_UNIDENTIFIED", whole(1, 10_000), "100", "Sockets that have not shown a token yet")
     allow_open: bool = env("RELAY_ALLOW_OPEN", SWITCHED, "0", "Serve other machines although RELAY_AUTH is off")
 
     secret: str = env(
@@ -262,7 +267,7 @@ class Settings:
         problems += _unknown(given)
         database = {row.variable: _value(row, given, problems) for row in (*DATABASE, LISTEN)}
         values = {name: _value(row, given, problems) for name, row in _rows()}
-        problems += _too_open(values)
+        problems += _too_open(values) + _keyless(values)
         if problems:
             raise SettingsError(problems)
         conninfo = _conninfo(database)
@@ -332,6 +337,12 @@ def _too_open(values: Mapping[str, Any]) -> list[str]:
         f"HOST is {host!r} and RELAY_AUTH is off, so whoever reaches that address may change everything; "
         "set HOST=127.0.0.1 to serve this machine only, or RELAY_ALLOW_OPEN=1 if that is meant"
     ]
+
+
+def _keyless(values: Mapping[str, Any]) -> list[str]:
+    if values["auth"] == "jwt" and values["jwt_key"] == Path():
+        return ["RELAY_AUTH is jwt and RELAY_JWT_KEY is not set; name the file with the key that signs the tokens"]
+    return []
 
 
 def _is_loopback(host: str) -> bool:

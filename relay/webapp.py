@@ -59,7 +59,7 @@ class WebApp:
         self._orders = settings.snapshot_orders
         self._floors: dict[int, Floor] = {}
         hub.on_changes = self._changed
-        hub.on_staff = self._staff_changed
+        hub.on_staff.append(self._staff_changed)
 
     def profile_of(self, session: Session, wanted: str | None) -> AppSession | None:
         """The profile of a session that has named itself: the app's ids have a form of their own."""

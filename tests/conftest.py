@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -19,6 +20,8 @@ from tests.served import relay  # noqa: F401 - a fixture
 TEMPLATE = "relay_template"
 NUMBERS = count(1)
 TOGETHER = {"chaos": "faults", "faults": "faults", "fuzz": "fuzz"}  # by folder, for `--dist loadgroup`
+# Of both kinds: enrolled, and signed.
+TOKEN = re.compile(r"minipos_[A-Za-z0-9_-]{43}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.")
 PLAIN_SETTINGS = {"DATABASE_URL", "HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "NODE_ENV"}
 
 # The developer's own settings must not reach the tests. (What PG= chose has been read by now.)
@@ -31,6 +34,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (folder := item.path.parent.name) in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(TOGETHER[folder]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test in whose output, logs among it, a token stands: whatever it was about."""
+    report = yield
+    shown = [title for title, text in report.sections if TOKEN.search(text)]
+    if report.when == "call" and report.passed and shown:
+        report.outcome, report.longrepr = "failed", f"a token was written: {', '.join(shown)}"
+    return report
 
 
 @pytest.hookimpl(wrapper=True)

@@ -24,8 +24,9 @@ Row = dict[str, Any]
 class Terminal:
     """One terminal. Its state outlives its connection, as a real one's does; numbers are kept as Decimal."""
 
-    def __init__(self, url: str, client_id: str | None = None) -> None:
+    def __init__(self, url: str, client_id: str | None = None, token: str | None = None) -> None:
         self.url = url
+        self.token = token  # shown in CLIENT_CONNECTED
         self.client_id = client_id or f"t-{secrets.token_hex(4)}"
         self.epoch: str | None = None
         self.revision = -1  # what it holds; -1: nothing yet
@@ -54,7 +55,8 @@ class Terminal:
         self._socket = await websockets.connect(self.url, max_size=None, compression=None, **options)
         self._reader = asyncio.create_task(self._read(self._socket))
         if hello:
-            await self.say("CLIENT_CONNECTED", {"clientId": self.client_id, "protocol": 1})
+            shown = {"token": self.token} if self.token else {}
+            await self.say("CLIENT_CONNECTED", {"clientId": self.client_id, "protocol": 1, **shown})
         if sync:
             await self.sync()
         return self

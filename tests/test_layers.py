@@ -26,11 +26,11 @@ LAYERS = """
     bodies embedded jwts schema wire window
     asgi protocol restaurants systemd terminals upgrade
     appmessages database
-    appdata snapshots
+    appdata enrolments snapshots
     backups staff
     session
     hub writer upkeep
-    checksums listener slugs
+    checksums gate listener slugs
     doctor syncer
     connection floors
     connections webapp

@@ -77,7 +77,9 @@ def test_all_faults_are_reported_together() -> None:
         ("RELAY_APPLY_SCHEMA", "perhaps"),
         ("HOST", "http://localhost"),
         ("DB_PORT", "0"),
-        ("RELAY_AUTH", "token"),
+        ("RELAY_AUTH", "on"),
+        ("RELAY_AUTH", "tokens"),
+        ("RELAY_UNIDENTIFIED", "0"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_a_fault_that_names_it_briefly(variable: str, value: str) -> None:
@@ -243,6 +245,18 @@ def test_an_open_address_without_authentication_must_be_meant(host: str) -> None
     assert "HOST=127.0.0.1" in problem
     assert "RELAY_ALLOW_OPEN=1" in problem
     assert read(HOST=host, RELAY_ALLOW_OPEN="1").host == host
+
+
+@pytest.mark.parametrize("auth", [{"RELAY_AUTH": "token"}, {"RELAY_AUTH": "JWT", "RELAY_JWT_KEY": "keys.json"}])
+def test_with_authentication_an_open_address_needs_no_permission(auth: dict[str, str]) -> None:
+    settings = read(HOST="0.0.0.0", **auth)
+    assert (settings.host, settings.auth) == ("0.0.0.0", auth["RELAY_AUTH"].lower())
+
+
+def test_signed_tokens_need_a_key_to_check_them_with() -> None:
+    (problem,) = problems(RELAY_AUTH="jwt")
+    assert "RELAY_JWT_KEY is not set" in problem
+    assert read(RELAY_AUTH="jwt", RELAY_JWT_KEY="~/keys.json").jwt_key == Path("~/keys.json").expanduser()
 
 
 def test_origins_are_listed_as_browsers_write_them() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -128,3 +129,13 @@ def test_a_role_that_there_is_not_is_refused(shops: str) -> None:
     assert done.returncode == 2
     assert "terminal" in done.stderr
     assert "display" in done.stderr
+
+
+def test_a_relay_without_a_key_for_signed_tokens_does_not_start(database: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("too short")
+    for name, said in (("none", "cannot be read: No such file or directory"), ("key", "holds no key; allowed: ")):
+        environment = {"RELAY_AUTH": "jwt", "RELAY_JWT_KEY": str(tmp_path / name)}
+        done = relay(database, "serve", **environment)
+        assert (done.returncode, done.stdout) == (78, "")
+        assert f"relay: the file that RELAY_JWT_KEY names {said}" in done.stderr
+        assert "too short" not in done.stderr

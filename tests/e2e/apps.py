@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -47,6 +48,15 @@ class App:
     async def say(self, type_: str, data: Any = None) -> None:
         await self.socket.send(json.dumps({"type": type_, "data": data or {}, "clientId": self.client_id}))
 
+    async def ask(self, type_: str, data: Any, **envelope: object) -> Row:
+        """Say it with an id, as the app does not, and return its ACK or ERROR."""
+        ref = secrets.token_hex(8)
+        message = {"type": type_, "data": data, "clientId": self.client_id, "id": ref, **envelope}
+        await self.socket.send(json.dumps(message))
+        answers = await until(lambda: [m for m in self.heard if m.get("ref") == ref])
+        found: Row = answers[0]
+        return found
+
     async def do(self, type_: str, action: str, row: Row) -> None:
         await self.say(type_, {"action": action, "data": row})
 
@@ -80,10 +90,12 @@ class App:
 
 
 @asynccontextmanager
-async def app(relay: LocalRelay, number: int, query: str = "", client_id: str = "") -> AsyncIterator[App]:
+async def app(
+    relay: LocalRelay, number: int, query: str = "", client_id: str = "", **options: Any
+) -> AsyncIterator[App]:
     """An app that is synced; what it has heard until then is forgotten."""
     client_id = client_id or f"client_170000000000{number}_abc{number}"
-    async with websockets.connect(relay.url + query, max_size=None) as socket:
+    async with websockets.connect(relay.url + query, max_size=None, **options) as socket:
         opened = App(client_id, socket)
         await opened.say("CLIENT_CONNECTED", {"clientId": client_id})
         await opened.say("SYNC_REQUEST")

@@ -43,7 +43,7 @@ UNSET: list[tuple[str | None, str, bool]] = [
     ("chrome-extension://localhost", OWN, False),
     ("http://[", OWN, False),
 ]
-ALLOWED = ("https://pos.example", "http://till.example:3000", "capacitor://localhost")
+ALLOWED = ("https://pos.example", "http://till.example:3000", "capacitor://localhost", "https://xn--caf-dma.example")
 SET: list[tuple[str | None, str, bool]] = [
     (None, OWN, True),
     *((origin, OWN, True) for origin in ALLOWED),
@@ -59,6 +59,17 @@ SET: list[tuple[str | None, str, bool]] = [
     ("http://127.0.0.1:{port}", OWN, False),
     ("http://192.168.1.5:8080", "192.168.1.5:8080", False),
     ("https://pos.example, http://till.example:3000", OWN, False),
+    ("HTTPS://POS.EXAMPLE", OWN, False),
+    ("https://Pos.example", OWN, False),
+    ("https://pos.example.", OWN, False),
+    ("https://pos.example:443", OWN, False),
+    ("wss://pos.example", OWN, False),
+    ("https://evilpos.example", OWN, False),
+    ("https://pos.example@evil.example", OWN, False),
+    ("https://evil.example#https://pos.example", OWN, False),
+    ("https://caf\u00e9.example", OWN, False),  # a browser writes it in letters of DNS (RFC 5891)
+    ("https://xn--caf-dma.example.evil.example", OWN, False),
+    ("https://xn--cafe-dma.example", OWN, False),
     ("null", OWN, False),
     ("", OWN, False),
     ("*", OWN, False),
