@@ -15,7 +15,7 @@ export PG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run dev test check lint types test-18 test-15 model mutants chaos patroni soak format wheel lock clean
+.PHONY: help setup run dev test check lint types test-18 test-15 model mutants chaos patroni soak week format wheel lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ soak: export MODEL_MUTATIONS ?= unlimited
 soak: setup ## the long tests: a million generated frames (FUZZ_FRAMES=...), then the model until it is stopped
 	$(BIN)/pytest -s tests/fuzz/test_generated_conversations.py $(ARGS)
 	$(BIN)/pytest -s tests/model $(ARGS)
+
+week: setup ## prune a week of a busy restaurant while changes go on, and say how late they come (WEEK_CHANGES=1000000)
+	$(BIN)/python -m tests.week
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check

@@ -16,7 +16,7 @@ from typing import Any
 import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from . import __version__, backups, doctor, logs, restaurants, schema, terminals
+from . import __version__, backups, doctor, logs, restaurants, retention, schema, terminals
 from .auth import ROLES
 from .embedded import Cluster
 from .errors import DatabaseUnavailable, RelayError, SettingsError
@@ -164,6 +164,19 @@ def restaurant_list() -> None:
     for row in _run(restaurants.listed(_settings().conninfo)):
         lists = "complete" if row.complete else "not complete"
         click.echo(f"{row.slug}\t{row.name}\trevision {row.revision}\t{lists}")
+
+
+@main.command()
+@click.option("--keep-days", type=click.IntRange(0), help="Keep changes so many days; by default RELAY_KEEP_LOG_DAYS.")
+@click.option("--keep-rows", type=click.IntRange(1), help="And of each restaurant at most so many of the newest.")
+def prune(keep_days: int | None, keep_rows: int | None) -> None:
+    """Let go now of what relays let go of by themselves: old changes, mutation ids, tombstones."""
+    settings = _settings()
+    kept = retention.Kept(
+        settings.keep_log_days if keep_days is None else keep_days, keep_rows or settings.keep_log_rows
+    )
+    gone = _run(retention.prune(settings, kept))
+    click.echo(f"gone: {', '.join(f'{count} {kind}' for kind, count in gone.items())}")
 
 
 @main.command("doctor")

@@ -308,13 +308,13 @@ class Database:
         """Ring this instance's own bell."""
         await self.read("select pos.prove(%s)", (instance_id,), QUICK_SECONDS, live=True)
 
-    async def prune(self, keep_days: int, keep_log_days: int, rows: int) -> dict[str, int]:
+    async def prune(self, keep_days: int, rows: int) -> dict[str, int]:
         """Let go of at most `rows` rows each of what is old; how many went, by kind."""
         found = await self.read(
-            "select changes, mutations, tombstones, messages, batches from pos.prune(%s, %s, %s)",
-            (timedelta(days=keep_days), timedelta(days=keep_log_days), rows),
+            "select mutations, tombstones, messages, batches from pos.prune(%s, %s)",
+            (timedelta(days=keep_days), rows),
         )
-        return dict(zip(("changes", "mutations", "tombstones", "messages", "batches"), found[0], strict=True))
+        return dict(zip(("mutations", "tombstones", "messages", "batches"), found[0], strict=True))
 
     async def apply(self, batch_id: uuid.UUID, mutations: Sequence[Mutation], *, isolate: bool) -> list[Answer]:
         """Apply a batch in one transaction; one answer for each mutation, in their order.

@@ -13,7 +13,7 @@ from typing import Any, cast
 import uvicorn
 import uvloop
 
-from . import schema, systemd, upkeep
+from . import schema, systemd
 from .app import build
 from .appdata import AppData
 from .checksums import Checksums
@@ -27,6 +27,7 @@ from .logs import fields
 from .settings import Settings
 from .syncer import Syncer
 from .upgrade import Sockets
+from .upkeep import Upkeep
 from .webapp import WebApp
 from .writer import Writer
 
@@ -86,6 +87,7 @@ class Relay:
             self.gate,
             self.webapp.profile_of,
         )
+        self.upkeep = Upkeep(self.database, self.hub, settings)
         self.listener.on_return = self.connections.pay
         self._server = Server(self._config(), self)
 
@@ -133,7 +135,7 @@ class Relay:
             tasks.create_task(self.webapp.run(), name="web app")
             if self.gate is not None:
                 tasks.create_task(self.gate.run(), name="gate")
-            tasks.create_task(upkeep.run(self.database, self.settings), name="upkeep")
+            tasks.create_task(self.upkeep.run(), name="upkeep")
 
     async def _schema(self) -> None:
         said: set[type[DatabaseUnavailable]] = set()

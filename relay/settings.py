@@ -237,6 +237,9 @@ class Settings:
     batch: int = env("RELAY_BATCH", whole(1, 1000), "200", "Mutations in one transaction")
     keep_days: int = env("RELAY_KEEP_DAYS", whole(1, 3650), "90", "Days that tombstones and mutation ids are kept")
     keep_log_days: int = env("RELAY_KEEP_LOG_DAYS", whole(1, 3650), "30", "Days that sync_log is kept")
+    keep_log_rows: int = env(
+        "RELAY_KEEP_LOG_ROWS", whole(1, 10**12), "5000000", "Rows that sync_log keeps at most of each restaurant"
+    )
     pool: int = env("RELAY_POOL", whole(1, 50), "4", "Database connections for reads")
 
     # timing

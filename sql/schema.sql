@@ -28,5 +28,6 @@ begin isolation level read committed;
 \ir begin.sql
 \ir reads.sql
 \ir upkeep.sql
+\ir retention.sql
 \ir finish.sql
 commit;

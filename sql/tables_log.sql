@@ -14,6 +14,10 @@ create table if not exists pos.sync_log (
   client_id text not null,
   created_at timestamptz not null default clock_timestamp(),
   constraint sync_log_key primary key (restaurant_id, revision)
+) with (
+  -- It only grows at one end and is pruned at the other: a share of a large table would be too seldom for both.
+  autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.02,
+  autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 10000
 );
 comment on table pos.sync_log is 'Every change of every restaurant: revision 1, 2, 3 … without holes, in commit order.';
 comment on column pos.sync_log.restaurant_id is 'The restaurant.';
@@ -107,6 +111,19 @@ comment on table pos.batches is 'Committed batches of the last hour: a relay who
 comment on column pos.batches.batch_id is 'Random, given by the relay.';
 comment on column pos.batches.refused is 'What of it was not applied: the pos.result by its place in the batch. Null when all was.';
 comment on column pos.batches.created_at is 'When it was committed.';
+
+create unlogged table if not exists pos.lagging (
+  restaurant_id bigint not null,
+  instance_id text not null,
+  revision bigint not null,
+  seen_at timestamptz not null default now(),
+  constraint lagging_key primary key (restaurant_id, instance_id)
+);
+comment on table pos.lagging is 'Restaurants with a connected terminal that does not keep up: what it still needs of the log is kept for a while.';
+comment on column pos.lagging.restaurant_id is 'The restaurant.';
+comment on column pos.lagging.instance_id is 'The relay that it is connected to, as that one names itself at random.';
+comment on column pos.lagging.revision is 'What the slowest of its terminals there holds.';
+comment on column pos.lagging.seen_at is 'When the relay said so last; it counts for a minute.';
 
 create table if not exists pos.order_claims (
   restaurant_id bigint not null,

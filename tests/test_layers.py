@@ -26,11 +26,16 @@ LAYERS = """
     bodies embedded jwts schema wire window
     asgi protocol restaurants systemd terminals upgrade
     appmessages database
-    appdata enrolments snapshots
+    appdata enrolments retention snapshots
     backups staff
     session
+<<<<<<< HEAD
     hub writer upkeep
     checksums gate listener slugs
+=======
+    hub writer
+    checksums gate listener upkeep
+>>>>>>> 917ca64 (Prune the log without holding a writer up)
     doctor syncer
     connection floors
     connections webapp

@@ -9,9 +9,13 @@ begin
   alter table pos.tombstones
     drop constraint tombstones_kind,
     add constraint tombstones_kind check (kind in ('tables', 'menu_items', 'categories', 'staff'));
+  alter table pos.sync_log set (
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.02,
+    autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 10000);
   -- What is in it is a minute old at most.
   drop table pos.messages;
   -- Made again with more columns in what they return.
+  drop function pos.prune(interval, interval, integer);
   drop function pos.read_heads(bigint[]);
   drop function pos.read_changes(bigint[], bigint[], integer, bigint);
   drop function pos.read_messages(bigint[], bigint[]);

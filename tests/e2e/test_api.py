@@ -110,7 +110,7 @@ async def test_changes_that_are_pruned_are_gone(relay: LocalRelay, database: str
         await fill(only)
         with psycopg.connect(database) as connection:
             connection.execute("update pos.sync_log set created_at = now() - interval '40 days' where revision <= 3")
-            connection.execute("select * from pos.prune('90 days', '30 days', 1000)")
+            connection.execute("select * from pos.prune_log(0, '30 days', 1000000, 1000)")
         for since in (0, 1, 2):
             status, _, body = await relay.get(f"/api/changes?since={since}")
             assert (status, body["error"]["code"], body["error"]["field"]) == (410, "GONE", "since")

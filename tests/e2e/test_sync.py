@@ -82,7 +82,7 @@ async def test_a_cursor_before_the_pruned_log_is_too_old(relay: LocalRelay, data
     execute(
         database,
         "update pos.sync_log set created_at = now() - interval '2 days' where revision <= 15",
-        "select pos.prune(interval '90 days', interval '1 day', 1000)",
+        "select pos.prune_log(0, interval '1 day', 1000000, 1000)",
     )
     assert (await ask(relay, {"epoch": epoch, "revision": 14}))[0]["reason"] == "too-old"
     assert (await ask(relay, {"epoch": epoch, "revision": 15}))[1] == list(range(16, ROWS + 1))

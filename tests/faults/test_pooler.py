@@ -60,7 +60,7 @@ async def test_with_a_direct_connection_to_listen_everything_works_through_the_p
             async with Terminal(other.url) as late:
                 await late.ask("MESSAGE", {"bell": 1})
                 await watching[0].hears("MESSAGE")
-            await first.relay.database.prune(90, 30, 1000)
+            await first.relay.database.prune(90, 1000)
             await working.stop()
             await agree(database, *watching)
             assert {code for till in working.tills for code in till.refusals} == set()

@@ -212,7 +212,7 @@ async def test_a_terminal_that_was_away_for_thirty_days_comes_back(two: Two, dat
     for number in range(20):
         await two.mya.update("UPDATE_SETTINGS", "update", {"number": number})
     execute(database, "update pos.sync_log set created_at = created_at - interval '31 days'")
-    execute(database, "select pos.prune(interval '90 days', interval '30 days', 1000)")
+    execute(database, "select pos.prune_log(0, interval '30 days', 1000000, 1000)")
     async with local_relay(database) as anew:  # a relay that was started since; no window reaches back so far
         found = Terminal(anew.url, "hla")
         found.epoch, found.revision = two.hla.epoch, two.hla.revision

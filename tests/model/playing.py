@@ -245,7 +245,8 @@ class Play:
         """Let upkeep take everything of a kind, after it has grown old."""
         self._story.append(f"{what} is pruned")
         self._sql.execute(AGE[what], (self._restaurant_id,))
-        self._sql.execute("select pos.prune('7 days', '7 days', 1000000)")
+        self._sql.execute("select pos.prune('7 days', 1000000)")
+        self._sql.execute("select pos.prune_log(%s - 1, '7 days', 1000000, 1000000)", (self._restaurant_id,))
         # The newest change stays. Of today again, or the pruning of another play would take it later.
         self._sql.execute("update pos.sync_log set created_at = now() where restaurant_id = %s", (self._restaurant_id,))
         model = self._model

@@ -251,4 +251,5 @@ def test_no_object_of_the_session_takes_the_place_of_the_schemas_own(alone: Shop
             (change.type, change.action) for change in shop.log(3)[:5]
         ]
         assert hostile.sql("select slug from pos.find_restaurant('hostile')") == [("hostile",)]
-        assert hostile.sql("select * from pos.prune('0 days', '0 days', 100)")
+        assert hostile.sql("select * from pos.prune('0 days', 100)")
+        assert hostile.sql("select * from pos.prune_log(0, '0 days', 100, 100)")

@@ -90,7 +90,7 @@ def test_an_announced_default_user_overwrites_nothing_and_revives_nobody(shop: S
     answer = users(shop, "update", ADMIN, "a3")
     assert (answer.code, answer.field) == ("GONE", "id")
     shop.sql("update pos.tombstones set deleted_at = now() - interval '10 years'")
-    shop.sql("select * from pos.prune(interval '90 days', interval '30 days', 1000)")
+    shop.sql("select * from pos.prune(interval '90 days', 1000)")
     users(shop, "add", ADMIN, "a4")
     assert staff(shop) == {}, "every fresh browser announces the default users, also after ten years"
 
@@ -231,7 +231,7 @@ def test_a_terminal_away_for_a_week_is_forgotten(shop: Shop) -> None:
     for client in ("client_1", "client_2"):
         shop.sql("select pos.meet_terminal(%s, %s)", shop.restaurant_id, client)
     shop.sql("update pos.app_terminals set seen_at = now() - interval '8 days' where client_id = 'client_1'")
-    shop.sql("select * from pos.prune(interval '90 days', interval '30 days', 1000)")
+    shop.sql("select * from pos.prune(interval '90 days', 1000)")
     assert shop.sql("select client_id from pos.app_terminals where restaurant_id = %s", shop.restaurant_id) == [
         ("client_2",)
     ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import LiteralString
 
 import pytest
 
-from tests.sql.shop import NEW_ORDER, NEW_TABLE, Shop
+from tests.sql.shop import NEW_ORDER, NEW_TABLE, Shop, waiting
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -15,7 +17,8 @@ def shop(alone: Shop) -> Shop:
     return alone
 
 
-PRUNE: LiteralString = "select changes, mutations, tombstones, messages, batches from pos.prune(%s, %s, %s)"
+PRUNE: LiteralString = "select mutations, tombstones, messages, batches from pos.prune(%s, %s)"
+PRUNE_LOG: LiteralString = "select restaurant_id, changes from pos.prune_log(%s, %s, %s, %s)"
 AGE: dict[str, LiteralString] = {
     "sync_log": "update pos.sync_log set created_at = now() - interval '10 days' where revision <= %s",
     "mutations": "update pos.mutations set created_at = now() - interval '10 days' where mutation_id = %s",
@@ -23,9 +26,15 @@ AGE: dict[str, LiteralString] = {
 }
 
 
-def prune(shop: Shop, keep: str = "7 days", keep_log: str = "7 days", rows: int = 1000) -> dict[str, int]:
-    [found] = shop.sql(PRUNE, keep, keep_log, rows)
-    return dict(zip(("changes", "mutations", "tombstones", "messages", "batches"), found, strict=True))
+def prune(shop: Shop, keep: str = "7 days", rows: int = 1000) -> dict[str, int]:
+    [found] = shop.sql(PRUNE, keep, rows)
+    return dict(zip(("mutations", "tombstones", "messages", "batches"), found, strict=True))
+
+
+def prune_log(shop: Shop, keep: str = "7 days", keep_rows: int = 1000, rows: int = 1000, after: int = 0) -> int:
+    """One batch, of one restaurant; how many went."""
+    found = shop.sql(PRUNE_LOG, after, keep, keep_rows, rows)
+    return int(found[0][1]) if found else 0
 
 
 def revisions(shop: Shop) -> list[int]:
@@ -43,20 +52,27 @@ def change(shop: Shop, times: int) -> None:
 
 def test_old_changes_go_and_the_floor_rises_with_them(shop: Shop) -> None:
     change(shop, 6)
-    assert (floor(shop), prune(shop)["changes"]) == (1, 0)
+    assert (floor(shop), prune_log(shop)) == (1, 0)
     shop.sql(AGE["sync_log"], 4)
-    assert prune(shop)["changes"] == 4
+    assert prune_log(shop) == 4
     assert (revisions(shop), floor(shop), shop.head) == ([5, 6], 5, 6)
-    assert prune(shop)["changes"] == 0
+    assert prune_log(shop) == 0
+
+
+def test_changes_beyond_so_many_go_however_young(shop: Shop) -> None:
+    change(shop, 6)
+    assert prune_log(shop, keep_rows=6) == 0
+    assert prune_log(shop, keep_rows=2) == 4
+    assert (revisions(shop), floor(shop)) == ([5, 6], 5)
 
 
 def test_the_newest_change_stays_however_old(shop: Shop) -> None:
     change(shop, 3)
     shop.sql(AGE["sync_log"], 3)
-    assert prune(shop)["changes"] == 2
+    assert prune_log(shop) == 2
     assert (revisions(shop), floor(shop)) == ([3], 3)
     with shop.open("untouched") as untouched:
-        assert prune(shop)["changes"] == 0
+        assert prune_log(shop, "0 days", keep_rows=1) == 0
         assert floor(untouched) == 1
 
 
@@ -65,31 +81,72 @@ def test_no_more_goes_at_once_than_is_asked_for(shop: Shop) -> None:
         change(shop, 6)
         change(other, 6)
         shop.sql(AGE["sync_log"], 6)
-        assert prune(shop, rows=4)["changes"] == 4
+        assert prune_log(shop, rows=4) == 4
         assert (revisions(shop), floor(shop), len(revisions(other))) == ([5, 6], 5, 6)
-        assert prune(shop, rows=4)["changes"] == 4
+        assert prune_log(shop, rows=4) == 1
         assert (revisions(shop), floor(shop)) == ([6], 6)
-        assert (revisions(other), floor(other)) == ([4, 5, 6], 4)
+        assert shop.sql(PRUNE_LOG, 0, "7 days", 1000, 4) == [(other.restaurant_id, 4)]
+        assert shop.sql(PRUNE_LOG, other.restaurant_id, "7 days", 1000, 4) == []
+        assert (revisions(other), floor(other)) == ([5, 6], 5)
 
 
 def test_a_clock_that_was_set_back_makes_no_hole(shop: Shop) -> None:
     change(shop, 6)
     shop.sql(AGE["sync_log"], 6)
     shop.sql("update pos.sync_log set created_at = now() where revision = 3")
-    assert prune(shop)["changes"] == 2
+    assert prune_log(shop) == 2
     assert (revisions(shop), floor(shop)) == ([3, 4, 5, 6], 3)
 
 
-def test_a_restaurant_that_is_busy_has_its_turn_the_next_time(shop: Shop) -> None:
+def test_a_restaurant_whose_head_is_held_has_its_turn_the_next_time(shop: Shop) -> None:
     with shop.open("other") as other, shop.again(autocommit=False) as busy:
         change(shop, 3)
         change(other, 3)
         shop.sql(AGE["sync_log"], 3)
         busy.settings({"n": "busy"})
-        assert prune(other)["changes"] == 2
-        assert (revisions(shop), revisions(other)) == ([1, 2, 3], [3])
+        assert shop.sql(PRUNE_LOG, 0, "7 days", 1000, 1000) == [(other.restaurant_id, 2)]
+        assert (revisions(shop), floor(shop), revisions(other)) == ([1, 2, 3], 1, [3])
         busy.connection.commit()
-        assert prune(other)["changes"] == 3
+        assert prune_log(other) == 3
+
+
+def test_no_writer_waits_for_changes_to_be_let_go(shop: Shop) -> None:
+    with shop.again(autocommit=False) as slow, shop.again() as pruning, ThreadPoolExecutor(1) as pool:
+        change(shop, 6)
+        shop.sql(AGE["sync_log"], 6)
+        # Somebody holds a row that is to go, so the pruning stands still in its middle.
+        slow.sql("select from pos.sync_log where revision = 3 for update")
+        gone = pool.submit(prune_log, pruning)
+        wait_until(lambda: waiting(shop), what="the pruning to wait for the row")
+        shop.sql("set lock_timeout = '50ms'")
+        change(shop, 1)
+        slow.connection.rollback()
+        gone.result()
+    prune_log(shop)  # where the machine was so busy that it gave up
+    assert shop.head == 7
+    assert revisions(shop) == list(range(floor(shop), 8))
+    assert floor(shop) >= 6
+
+
+def test_a_terminal_that_lags_is_waited_for_but_not_for_ever(shop: Shop) -> None:
+    note: LiteralString = "select pos.note_lagging(%s, %s, %s)"
+    change(shop, 6)
+    shop.sql(note, "a", [shop.restaurant_id], [4])
+    shop.sql(note, "b", [shop.restaurant_id], [2])
+    assert prune_log(shop, keep_rows=1) == 2
+    assert (revisions(shop), floor(shop)) == ([3, 4, 5, 6], 3)
+    shop.sql(note, "b", [], [])
+    assert prune_log(shop, keep_rows=1) == 2
+    # What is older than an hour goes, and so does what an instance asked for that has not been heard of for a minute.
+    shop.sql("update pos.sync_log set created_at = now() - interval '61 minutes' where revision = 5")
+    shop.sql(note, "a", [shop.restaurant_id], [4])
+    assert prune_log(shop, "1 minute") == 1
+    change(shop, 1)
+    shop.sql(note, "a", [shop.restaurant_id], [5])
+    assert prune_log(shop, keep_rows=1) == 0
+    shop.sql("update pos.lagging set seen_at = now() - interval '61 seconds'")
+    assert prune_log(shop, keep_rows=1) == 1
+    assert (revisions(shop), floor(shop)) == ([7], 7)
 
 
 def test_only_one_prunes_at_a_time(shop: Shop) -> None:
@@ -101,6 +158,9 @@ def test_only_one_prunes_at_a_time(shop: Shop) -> None:
         assert prune(first)["mutations"] == 1
         # It does not wait for the first one's rows, or for anything.
         assert set(prune(shop).values()) == {0}
+        shop.sql(AGE["sync_log"], 4)
+        assert prune_log(first) == 3
+        assert prune_log(shop) == 0
 
 
 def test_the_ledger_and_tombstones_stay_their_time_whatever_else_goes(shop: Shop) -> None:
@@ -108,7 +168,7 @@ def test_the_ledger_and_tombstones_stay_their_time_whatever_else_goes(shop: Shop
         shop.table("add", {**NEW_TABLE, "id": id})
         shop.table("delete", {"id": id}, id=id)
     # Much older than the log is kept, not as old as they are.
-    assert prune(shop, keep_log="0 days")["changes"] == 3
+    assert prune_log(shop, "0 days") == 3
     assert shop.table("delete", {"id": "old"}, id="old").revision == 2
     assert shop.table("update", {**NEW_TABLE, "id": "old"}).code == "GONE"
 
@@ -137,5 +197,6 @@ def test_no_sale_is_ever_pruned(shop: Shop) -> None:
     shop.order("add", {**NEW_ORDER, "status": "completed"})
     shop.order("clear", {})
     shop.sql(AGE["sync_log"], 2)
-    prune(shop, keep="0 days", keep_log="0 days")
+    prune(shop, keep="0 days")
+    prune_log(shop, "0 days")
     assert shop.row("order_history", str(NEW_ORDER["id"]))["status"] == "completed"
