@@ -50,6 +50,8 @@ class Room:
         self.wanted: list[int] = []  # cursors that wait for the window to reach back to them
         self.behind: set[Session] = set()  # who is sent more in the next round
         self.moved = asyncio.Event()  # set for a moment when the head moves: whoever waits for it looks again
+        self.vain_reads = 0  # in a row, that a doorbell asked for and that found nothing
+        self.read_after = 0.0  # until when its doorbells wait, for they were rung in vain
         self._passed: deque[Passed] = deque(maxlen=MESSAGES_KEPT)
 
     @property

@@ -18,7 +18,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from . import metrics, protocol
-from .database import PROOF, ChangeRow, Database, Head, MessageRow
+from .database import PROOF, ChangeRow, Changes, Database, Head, MessageRow
 from .errors import DatabaseUnavailable, Deaf, OnlyStandby
 from .frames import encode
 from .hub import MESSAGE_SECONDS, Hub, Passed, Room
@@ -34,6 +34,9 @@ FIRST_DELAY, LAST_DELAY = 0.1, 5.0  # seconds between attempts to listen again
 READ_DELAY = 0.25  # seconds before a read that failed is tried again; also the sweep's pace while deaf
 READ_RESTAURANTS = 64  # in one read,
 READ_ROWS, READ_BYTES = 1000, 1024 * 1024  # and of each at most this much: the rest follows in the next
+# Whoever may connect may ring. A restaurant that is read in vain so often in a row is read this seldom until one finds
+# something: a change of it that comes meanwhile is late by that much, and nobody else's.
+VAIN_READS, VAIN_DELAY = 20, 0.1
 PROOF_GRACE = 2.0  # seconds in which a proof of life must come back
 HEAR_SECONDS = 0.5  # the listening task looks up at least this often
 QUEUE_ALARM = 0.01  # of the notification queue; it is nearly empty as long as every listener of the cluster hears
@@ -49,6 +52,7 @@ class Listener:
         self._instance = secrets.token_hex(8)
         self._dirty: set[int] = set()
         self._rung = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None  # rings for those whose doorbells wait
         self._ear = 0  # counts the LISTEN connections
         self._server_version = 0  # of the last one, as in server_version_num
         self._heard = 0.0  # when it last heard anything, its own bell first, on this connection; 0 while deaf
@@ -198,8 +202,12 @@ class Listener:
         while True:
             await self._rung.wait()
             self._rung.clear()
-            dirty = [restaurant_id for restaurant_id in self._dirty if restaurant_id in self._hub.rooms]
-            self._dirty.clear()
+            now = time.monotonic()
+            known = [room for i in self._dirty if (room := self._hub.rooms.get(i))]
+            dirty = [room.restaurant_id for room in known if room.read_after <= now]
+            self._dirty = {room.restaurant_id for room in known if room.read_after > now}
+            if self._dirty and (self._later is None or self._later.when() <= asyncio.get_running_loop().time()):
+                self._later = asyncio.get_running_loop().call_later(VAIN_DELAY, self._rung.set)
             for start in range(0, len(dirty), READ_RESTAURANTS):
                 part = dirty[start : start + READ_RESTAURANTS]
                 self._under_way = part
@@ -231,6 +239,7 @@ class Listener:
             if epoch != room.epoch:
                 self._begin_anew(room, epoch, changes.head, "the epoch changed")
                 continue
+            self._note_vain(room, changes)
             # Another read may have moved the room while this one was on its way.
             fresh = [row for row in changes.rows if row.revision > room.head]
             if (
@@ -260,6 +269,11 @@ class Listener:
             for room in rooms:
                 if room.restaurant_id in behind:
                     room.skip_messages(read[room.restaurant_id].head.messages)
+
+    def _note_vain(self, room: Room, changes: Changes) -> None:
+        found = changes.rows or changes.head != (room.head, room.messages, room.staff)
+        room.vain_reads = 0 if found else room.vain_reads + 1
+        room.read_after = time.monotonic() + VAIN_DELAY if room.vain_reads >= VAIN_READS else 0.0
 
     def _count(self, restaurant_id: int, fresh: Sequence[ChangeRow]) -> None:
         now = time.time()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import NamedTuple
@@ -26,14 +28,19 @@ async def prune_log(database: Database, kept: Kept) -> int:
     changes until the next time, and what a connected terminal still needs is kept for a while (pos.prune_log).
     """
     gone, restaurant_id = 0, 0
-    while found := await database.read(
-        "select restaurant_id, changes from pos.prune_log(%s, %s, %s, %s)",
-        (restaurant_id, timedelta(days=kept.days), kept.rows, ROWS),
-    ):
+    while True:
+        started = time.monotonic()
+        found = await database.read(
+            "select restaurant_id, changes from pos.prune_log(%s, %s, %s, %s)",
+            (restaurant_id, timedelta(days=kept.days), kept.rows, ROWS),
+        )
+        if not found:
+            return gone
         # A full batch has left more: then its restaurant has another turn.
         restaurant_id = found[0][0] - (found[0][1] == ROWS)
         gone += found[0][1]
-    return gone
+        # There is no hurry: half of the time is the terminals'.
+        await asyncio.sleep(time.monotonic() - started)
 
 
 async def prune_rest(database: Database, settings: Settings) -> dict[str, int]:

@@ -16,7 +16,7 @@ language sql stable set search_path = '' as $$
   -- The newest change stays, whatever its age.
   select least(m.most, greatest(p_head - p_keep_rows + 1, coalesce((
     select min(l.revision) from pos.sync_log as l
-    where l.restaurant_id = p_restaurant_id and l.revision < m.most and l.created_at >= now() - p_keep), m.most)))
+    where l.restaurant_id = p_restaurant_id and l.revision >= p_oldest and l.revision < m.most and l.created_at >= now() - p_keep), m.most)))
   from (select least(p_head, p_oldest + p_rows) as most) as m;
 $$;
 comment on function pos.first_kept(bigint, bigint, bigint, interval, bigint, integer) is 'The first change that stays when those older than p_keep, and all but the newest p_keep_rows, go; at most p_rows of them.';
@@ -37,7 +37,11 @@ begin
   for v_head in
     select h.restaurant_id, h.revision, l.oldest
     from pos.heads as h
-    cross join lateral (select min(n.revision) as oldest from pos.sync_log as n where n.restaurant_id = h.restaurant_id) as l
+    -- From the floor on: below it may lie a million index entries of rows that went and are not vacuumed yet.
+    cross join lateral (
+      select min(n.revision) as oldest from pos.sync_log as n
+      where n.restaurant_id = h.restaurant_id and n.revision >= h.floor
+    ) as l
     where h.restaurant_id > p_after and l.oldest < h.revision
       and (h.revision - l.oldest >= p_keep_rows or exists (
         select from pos.sync_log as o
@@ -54,7 +58,7 @@ begin
     end if;
     continue when v_keep <= v_head.oldest;
     begin
-      delete from pos.sync_log as l where l.restaurant_id = v_head.restaurant_id and l.revision < v_keep;
+      delete from pos.sync_log as l where l.restaurant_id = v_head.restaurant_id and l.revision >= v_head.oldest and l.revision < v_keep;
       get diagnostics changes = row_count;
       -- The head last, and one restaurant in a transaction: its writers wait for the commit that follows, and for no delete.
       update pos.heads as h set floor = v_keep where h.restaurant_id = v_head.restaurant_id;

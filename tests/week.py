@@ -119,6 +119,8 @@ async def main() -> int:
             late[when].append((heard[revision] - begun) * 1000)
         print(f"pruned within {after - before:.1f} s (exit status {status})")
         for when, found in late.items():
+            if not found:
+                continue
             found.sort()
             print(
                 f"{when:7} {len(found):6} changes: median {median(found):.1f} ms, "
