@@ -6,6 +6,15 @@ set local search_path = '';
 
 do $$
 begin
+  -- Where a DBA has run roles.sql, an upgrade runs as the owner, so that what it makes belongs to it.
+  if exists (select from pg_catalog.pg_namespace as n where n.nspname = 'pos' and pg_get_userbyid(n.nspowner) = 'pos_owner') then
+    set local role pos_owner;
+  end if;
+end
+$$;
+
+do $$
+begin
   if current_setting('server_version_num')::int < 150000 then
     raise exception 'the relay needs PostgreSQL 15 or newer, this is %', current_setting('server_version')
       using hint = 'Older servers have reached the end of their support or lose notifications in known ways; upgrade first.';

@@ -30,4 +30,5 @@ begin isolation level read committed;
 \ir upkeep.sql
 \ir retention.sql
 \ir finish.sql
+\ir grants.sql
 commit;
