@@ -51,7 +51,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
             yield _schema(installed)
             looks: list[Look] = [_queue, _settings_of_server, _timeouts, _room]
             if installed == schema.VERSION:
-                looks = [_triggers, _grants, _tables, _transactions, *looks]
+                looks = [_triggers, _grants, _roles, _tables, _transactions, *looks]
             yield await _clock(connection)
             for look in looks:
                 async for finding in look(connection, settings):
@@ -121,16 +121,22 @@ async def _triggers(connection: _Connection, _settings: Settings) -> AsyncIterat
 
 
 async def _grants(connection: _Connection, _settings: Settings) -> AsyncIterator[Finding]:
+    # The script says what a relay calls. Where it connects as an owner without roles, the functions do the rest as it.
+    named = re.search(r"v_relay constant text\[\] := array\[(.*?)\]", schema.script(), flags=re.DOTALL)
+    called = re.findall(r"'(\w+)'", named[1]) if named else []
     missing = await _rows(
         connection,
         """select 'execute on function ' || p.oid::regprocedure as right
            from pg_proc as p
            where p.pronamespace = 'pos'::regnamespace and p.prorettype <> 'trigger'::regtype
+             and (p.proname = any (%s) or not exists (
+               select from pg_proc as q where q.pronamespace = p.pronamespace and q.proname = 'apply' and q.prosecdef))
              and not has_function_privilege(p.oid, 'execute')
            union all
            select 'select on ' || name from unnest('{pos.sync_log,pos.heads,pos.installation}'::text[]) as name
            where not has_table_privilege(name, 'select')
            order by 1""",
+        called,
     )
     user = connection.info.user
     for row in missing:
@@ -138,6 +144,22 @@ async def _grants(connection: _Connection, _settings: Settings) -> AsyncIterator
         yield Finding("fault", "grants", f"the role {user} lacks {row['right']}", mend)
     if not missing:
         yield Finding("ok", "grants", f"the role {user} may do what the relay does")
+
+
+async def _roles(connection: _Connection, _settings: Settings) -> AsyncIterator[Finding]:
+    [row] = await _rows(
+        connection,
+        """select (select pg_get_userbyid(nspowner) = 'pos_owner' from pg_namespace where nspname = 'pos') as installed,
+                  has_table_privilege('pos.tables', 'update') as writes""",
+    )
+    if not row["writes"]:
+        yield Finding("ok", "roles", f"the role {connection.info.user} cannot write a table by hand")
+        return
+    message = f"the role {connection.info.user} may write every table: so may whoever takes over the relay"
+    mend = "let the relay connect as pos_relay"
+    if not row["installed"]:
+        mend = "run sql/roles.sql once (psql -d DATABASE -f sql/roles.sql), give pos_relay a password, and " + mend
+    yield Finding("advice", "roles", message, mend)
 
 
 async def _listen(settings: Settings) -> Finding:

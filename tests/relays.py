@@ -78,6 +78,11 @@ class Reachable:
             return response.status or 0, {k.lower(): v for k, v in response.headers.items()}, body
 
 
+def connects_as(conninfo: str) -> str:
+    """How the relays of this process connect where a test gives a database: as it does, unless it is replaced."""
+    return conninfo
+
+
 class LocalRelay(Reachable):
     """A relay in this process; `relay` are its parts."""
 
@@ -90,6 +95,7 @@ class LocalRelay(Reachable):
 @asynccontextmanager
 async def local_relay(conninfo: str, *, wait_ready: bool = True, **settings: Any) -> AsyncIterator[LocalRelay]:
     """A relay on a database, in this process; `settings` are fields of Settings. It is drained at the end."""
+    conninfo = connects_as(conninfo)
     base = Settings(conninfo=conninfo, listen_conninfo=conninfo, database_named=True, port=0, drain_seconds=15.0)
     relay = Relay(dataclasses.replace(base, **settings))
     running = LocalRelay(relay, asyncio.create_task(relay.run()))

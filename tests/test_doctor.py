@@ -20,6 +20,7 @@ from relay import doctor, schema
 from relay.doctor import Finding
 from relay.settings import Settings
 from tests.cluster import VERSION, TestCluster, running_cluster
+from tests.least import as_role, install_roles
 from tests.pooler import pooled
 from tests.standby import running_standby
 from tests.waiting import until
@@ -92,11 +93,11 @@ def open_transaction(conninfo: str, statement: LiteralString) -> Iterator[psycop
         yield connection
 
 
-async def test_a_stock_postgresql_has_no_fault_and_two_pieces_of_advice(sound: str) -> None:
+async def test_a_stock_postgresql_has_no_fault_and_three_pieces_of_advice(sound: str) -> None:
     found = await examined(sound)
-    assert [(one.level, one.name) for one in found] == [("advice", "timeouts")] * 2
-    assert "tcp_user_timeout" in found[0].mend
-    assert "idle_in_transaction_session_timeout" in found[1].mend
+    assert [(one.level, one.name) for one in found] == [("advice", "roles"), *[("advice", "timeouts")] * 2]
+    assert "tcp_user_timeout" in found[1].mend
+    assert "idle_in_transaction_session_timeout" in found[2].mend
     # The mends are followed.
     await reloaded(sound, found[0].mend.partition(", and reload")[0], "tcp_user_timeout", "5000")
     say(sound, found[1].mend)
@@ -242,11 +243,32 @@ async def test_a_relay_that_waits_longer_than_the_deadlock_timeout_is_noticed(so
     assert "deadlock_timeout is 1000 ms" in (await the_fault(sound, statement_ms=1500)).message
 
 
+async def test_where_the_roles_are_installed_the_relay_is_advised_to_use_them_and_needs_no_more(sound: str) -> None:
+    [advice] = [one for one in await examined(sound) if one.name == "roles"]
+    assert "sql/roles.sql" in advice.mend
+    install_roles(sound)
+    [advice] = [one for one in await examined(sound) if one.name == "roles"]
+    assert advice.mend == "let the relay connect as pos_relay"
+    relay = as_role(sound, "pos_relay")
+    assert {one.name for one in await examined(relay)} == {"timeouts"}
+    for right in ("execute on function pos.snapshot(bigint,integer)", "select on pos.heads"):
+        say(sound, f"revoke {right} from pos_relay")
+        fault = await the_fault(relay)
+        assert fault.name == "grants"
+        assert right in fault.message
+        say(sound, fault.mend.partition(", or ")[0])
+    assert await faults(relay) == []
+
+
 async def test_clocks_apart_and_few_connections_are_advice(sound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time
     monkeypatch.setattr("relay.doctor.time.time", lambda: now() - 90)
     found = [one for one in await examined(sound, pool=195) if one.name != "timeouts"]
-    assert [(one.level, one.name) for one in found] == [("advice", "clock"), ("advice", "connections")]
+    assert [(one.level, one.name) for one in found] == [
+        ("advice", "clock"),
+        ("advice", "roles"),
+        ("advice", "connections"),
+    ]
     assert "90 s apart" in found[0].message
 
 
@@ -275,7 +297,7 @@ def run(conninfo: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_prints_what_is_found_and_exits_1_on_a_fault_only(sound: str) -> None:
     done = run(sound)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("\n0 faults, 2 pieces of advice\n")
+    assert done.stdout.endswith("\n0 faults, 3 pieces of advice\n")
     say(sound, "alter table pos.tables disable trigger b_log_update")
     done = run(sound)
     assert done.returncode == 1
