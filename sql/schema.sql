@@ -29,6 +29,7 @@ begin isolation level read committed;
 \ir reads.sql
 \ir upkeep.sql
 \ir retention.sql
+\ir audit.sql
 \ir finish.sql
 \ir grants.sql
 commit;

@@ -13,6 +13,8 @@ create table if not exists pos.sync_log (
   size integer not null,
   client_id text not null,
   created_at timestamptz not null default clock_timestamp(),
+  database_user text,
+  address inet,
   constraint sync_log_key primary key (restaurant_id, revision)
 ) with (
   -- It only grows at one end and is pruned at the other: a share of a large table would be too seldom for both.
@@ -30,6 +32,10 @@ comment on column pos.sync_log.data is 'The row as it is after the change, as th
 comment on column pos.sync_log.size is 'Bytes of data, so that a read can be bounded without unpacking it.';
 comment on column pos.sync_log.client_id is 'Who caused it: a client id, or database for SQL.';
 comment on column pos.sync_log.created_at is 'When the revision was given.';
+comment on column pos.sync_log.database_user is 'Who was logged in to the database: for a terminal''s change the relay''s role. Null: before version 2.';
+comment on column pos.sync_log.address is 'Where that login came from: for a terminal''s change the relay''s machine. Null: over a Unix socket.';
+-- Set apart from the table: an upgrade would write who upgrades into every row of before.
+alter table pos.sync_log alter column database_user set default session_user, alter column address set default inet_client_addr();
 
 create unlogged table if not exists pos.staged_changes (
   transaction_id xid8 not null default pg_current_xact_id(),

@@ -99,10 +99,11 @@ async def test_a_stock_postgresql_has_no_fault_and_three_pieces_of_advice(sound:
     assert "tcp_user_timeout" in found[1].mend
     assert "idle_in_transaction_session_timeout" in found[2].mend
     # The mends are followed.
-    await reloaded(sound, found[0].mend.partition(", and reload")[0], "tcp_user_timeout", "5000")
-    say(sound, found[1].mend)
+    install_roles(sound)
+    await reloaded(sound, found[1].mend.partition(", and reload")[0], "tcp_user_timeout", "5000")
+    say(sound, found[2].mend)
     try:
-        assert await examined(sound) == []
+        assert await examined(as_role(sound, "pos_relay")) == []
     finally:
         await reloaded(sound, "alter system reset all", "tcp_user_timeout", "0")
 

@@ -9,6 +9,7 @@ begin
   alter table pos.tombstones
     drop constraint tombstones_kind,
     add constraint tombstones_kind check (kind in ('tables', 'menu_items', 'categories', 'staff'));
+  alter table pos.sync_log add column database_user text, add column address inet;
   alter table pos.sync_log set (
     autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.02,
     autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 10000);
