@@ -16,7 +16,7 @@ from typing import Any
 import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from . import __version__, backups, doctor, logs, restaurants, retention, schema, terminals
+from . import __version__, backups, catalogue, doctor, logs, restaurants, retention, schema, terminals
 from .auth import ROLES
 from .embedded import Cluster
 from .errors import DatabaseUnavailable, RelayError, SettingsError
@@ -118,6 +118,23 @@ def schema_check() -> None:
     if installed != schema.VERSION:
         click.echo(schema.HOW_TO_APPLY, err=True)
         sys.exit(FAULT)
+
+
+@schema_group.command("diff")
+def schema_diff() -> None:
+    """Say how the database's schema differs from a fresh install; exit status 1 where it does."""
+    found = _run(catalogue.differences(_settings().conninfo))
+    for line in found:
+        click.echo(line)
+    if found:
+        sys.exit(FAULT)
+    click.echo("the schema is as a fresh install makes it")
+
+
+@schema_group.command("describe")
+def schema_describe() -> None:
+    """Print this version's tables and functions with their purpose, as docs/schema.md."""
+    click.echo(_run(catalogue.described()), nl=False)
 
 
 @main.command()

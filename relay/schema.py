@@ -18,6 +18,7 @@ from .pools import is_standby
 VERSION = 2
 ENTRY = "schema.sql"
 SEED = "seed.sql"
+ROLES = "roles.sql"
 HOW_TO_APPLY = "run `relay schema apply`, or `psql -d DATABASE -f sql/schema.sql` as the schema's owner"
 HOW_TO_CREATE = "createdb --encoding=UTF8 --template=template0 minipos_db"
 CONNECT_SECONDS = 3
@@ -60,6 +61,11 @@ async def apply(conninfo: str) -> None:
 async def seed(conninfo: str) -> None:
     """Fill the default restaurant with the built-in data, unless its lists are complete already."""
     await _run(conninfo, SEED)
+
+
+async def install_roles(conninfo: str) -> None:
+    """Make the roles of a least-privilege install and give them their rights. Raises as `apply` does."""
+    await _run(conninfo, ROLES)
 
 
 async def installed_version(conninfo: str) -> int | None:

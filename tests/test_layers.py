@@ -24,18 +24,13 @@ LAYERS = """
     pages
     auth frames inbound keepalive logs metrics origins pools settings strictjson vault versions
     bodies embedded jwts schema wire window
-    asgi protocol restaurants systemd terminals upgrade
+    asgi catalogue protocol restaurants systemd terminals upgrade
     appmessages database
     appdata enrolments retention snapshots
     backups staff
     session
-<<<<<<< HEAD
-    hub writer upkeep
-    checksums gate listener slugs
-=======
     hub writer
-    checksums gate listener upkeep
->>>>>>> 917ca64 (Prune the log without holding a writer up)
+    checksums gate listener slugs upkeep
     doctor syncer
     connection floors
     connections webapp
