@@ -18,13 +18,15 @@ from relay.__main__ import main
 from relay.errors import Code
 from relay.settings import Settings
 from tests.cluster import free_port
+from tests.least import install_roles
 from tests.relays import local_relay
 from tests.terminals import Terminal, state_in_database
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 README, PROTOCOL, GUARANTEES = ROOT / "README.md", ROOT / "docs" / "protocol.md", ROOT / "docs" / "guarantees.md"
-PAGES = [README, PROTOCOL, GUARANTEES, ROOT / "docs" / "operations.md", ROOT / "CHANGELOG.md"]
+DBA = ROOT / "docs" / "dba.md"
+PAGES = [README, PROTOCOL, GUARANTEES, DBA, ROOT / "docs" / "operations.md", ROOT / "CHANGELOG.md"]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -150,6 +152,18 @@ async def test_the_terminal_on_the_page_shows_what_the_database_holds(database: 
     assert set(state["tables"]) == {"t1", "t3"}
 
 
+@pytest.mark.parametrize("text", blocks(DBA, "sql"))
+def test_every_statement_on_the_page_for_dbas_runs(database: str, text: str) -> None:
+    install_roles(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            'select pos.update_table(1, \'add\', \'{"id": "4", "number": 4, "seats": 2, "status": "available"}\')'
+        )
+        row = connection.execute("select current_database()").fetchone()
+        assert row
+        connection.execute(text.replace("minipos_db", row[0]).encode())
+
+
 # --- nothing is left out
 
 
@@ -207,7 +221,7 @@ def test_every_row_of_the_guarantees_names_what_shows_it() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_relay_command_that_a_page_names_exists(page: Path) -> None:
-    for words in re.findall(r"(?:`|\$ |=\S+ |/)relay ((?:[a-z]+ ?|--[a-z]+ ?)+)", page.read_text()):
+    for words in re.findall(r"(?:`|\$ |=\S+ |/)relay ((?:[a-z]+ ?|--[a-z-]+ ?)+)", page.read_text()):
         command: click.Command = main
         for word in words.split():
             if isinstance(command, click.Group):

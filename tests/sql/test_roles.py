@@ -340,3 +340,20 @@ def test_without_a_schema_it_says_what_to_run_first(empty_database: str, program
     done = programs.install(empty_database, "roles.sql")
     assert done.returncode != 0
     assert "First run sql/schema.sql" in done.stderr
+
+
+def test_a_dump_is_restored_with_its_rights(
+    owner: Shop, empty_database: str, programs: Programs, tmp_path: Path
+) -> None:
+    with Shop(as_role(owner.conninfo, "pos_relay")) as relay:
+        relay.apply(MUTATIONS)
+    dump = tmp_path / "dump.sql"
+    dump.write_text(programs.dump(owner.conninfo))
+    done = programs.run("psql", empty_database, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={dump}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert programs.dump(empty_database) == programs.dump(owner.conninfo)
+    with Shop(as_role(empty_database, "pos_relay")) as relay, Shop(empty_database) as restored:
+        assert relay.apply([Mutation("UPDATE_TABLE", "add", NEW_TABLE)])[0].revision == len(MUTATIONS) + 1
+        assert restored.one("select pos.epoch()") != owner.one("select pos.epoch()")
+        with pytest.raises(errors.InsufficientPrivilege):
+            relay.sql("delete from pos.tables")
