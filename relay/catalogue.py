@@ -41,8 +41,8 @@ from relation as r
 join pg_attribute as a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
 left join pg_attrdef as d on d.adrelid = r.oid and d.adnum = a.attnum
 union all
--- Since PostgreSQL 18 a `not null` is one too: the column has it already.
-select format('constraint %s of %s', k.conname, r.name), pg_get_constraintdef(k.oid)
+-- Since PostgreSQL 18 a `not null` is one too: the column has it already. A restored dump has other parentheses.
+select format('constraint %s of %s', k.conname, r.name), translate(pg_get_constraintdef(k.oid), '()', '')
 from relation as r join pg_constraint as k on k.conrelid = r.oid and k.contype in ('p', 'u', 'c', 'f', 'x')
 union all
 select 'index ' || i.indexrelid::regclass,

@@ -47,9 +47,7 @@ begin
 
   grant select on pos.sync_log, pos.heads, pos.installation to pos_relay;
   grant select on pos.restaurants, pos.heads, pos.installation to pos_admin;
-  if to_regclass('pos.terminals') is not null then
-    grant select, insert, update, delete on pos.terminals to pos_admin;
-  end if;
+  grant select, insert, update, delete on pos.terminals to pos_admin;
 
   -- The owner is not held to the policies: the functions are the relay's wall. They are for those who read by hand.
   for v_object in
