@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from .errors import Unauthorized
@@ -90,10 +90,13 @@ class Shown:
     profile: str | None = None
     subprotocol: str | None = None
     fault: str | None = None
+    address: str = ""  # of the peer
 
 
-def shown(headers: Iterable[tuple[bytes, bytes]], subprotocols: Iterable[str], query: bytes) -> Shown:
-    """What a request or handshake shows; `headers` have lower-case names, as in ASGI.
+def shown(
+    headers: Iterable[tuple[bytes, bytes]], subprotocols: Iterable[str], query: bytes, peer: Sequence[Any] | None = None
+) -> Shown:
+    """What a request or handshake shows; `headers` have lower-case names, and `peer` is (host, port), as in ASGI.
 
     Of two tokens the subprotocol's counts, which is the terminal's own: the header may be its proxy's.
     """
@@ -113,7 +116,7 @@ def shown(headers: Iterable[tuple[bytes, bytes]], subprotocols: Iterable[str], q
     elif len(set(given)) > 1 or len(set(bearers)) > 1:
         fault = "two tokens are shown; show one"
     token = next(iter([*given, *bearers]), None)
-    return Shown(token, asked.get("restaurant"), asked.get("profile"), chosen, fault)
+    return Shown(token, asked.get("restaurant"), asked.get("profile"), chosen, fault, str(peer[0]) if peer else "")
 
 
 def check_restaurant(identity: Identity, wanted: str | None) -> None:

@@ -18,7 +18,7 @@ from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant, close_reaso
 from .gate import Admitted, Gate
 from .hub import Hub, Room
 from .logs import fields
-from .protocol import Hello, Message, SyncRequest
+from .protocol import Actor, Hello, Message, SyncRequest
 from .session import Deed, Goodbye, Profile, Session, Submit, Sync
 from .settings import Settings
 from .slugs import Slugs
@@ -104,6 +104,7 @@ class Connection:
     def begin(self, seen: Shown) -> None:
         """Enter the restaurant, once it is known who this is, and hear the terminal until either side closes."""
         if self._parts.gate is None:
+            self.session.actor = Actor(address=seen.address)
             self._go_in(seen.slug, self._parts.slugs.known(seen.slug))
         else:
             self._task = asyncio.create_task(self._introduce(self._parts.gate, seen), name="stranger")

@@ -26,7 +26,7 @@ class Connections(Parts):
         if self.draining:
             await send({"type": "websocket.close"})
             return
-        seen = shown(scope["headers"], scope.get("subprotocols", ()), scope["query_string"])
+        seen = shown(scope["headers"], scope.get("subprotocols", ()), scope["query_string"], scope.get("client"))
         await send({"type": "websocket.accept", "subprotocol": seen.subprotocol})
         wire = wire_of(scope, receive, send)
         connection = Connection(self, wire, seen.profile)

@@ -22,7 +22,7 @@ from .errors import DatabaseUnavailable, Refusal, Unauthorized, UnknownRestauran
 from .hub import Hub, Room
 from .jwts import Keys
 from .logs import fields
-from .protocol import Hello
+from .protocol import Actor, Hello
 from .session import Session
 from .settings import Settings
 
@@ -105,6 +105,7 @@ class Gate:
                 pass  # nothing that it says counts, but the close must reach it before the socket ends
             return None
         session.role = identity.role
+        session.actor = Actor(identity.name, identity.role, seen.address)
         self._inside[session] = identity
         room = self._hub.rooms.get(identity.restaurant_id)
         if room is not None and room.staff > identity.counted:

@@ -89,6 +89,17 @@ class Update(Message):
     row: dict[str, object]
 
 
+class Actor(NamedTuple):
+    """Who is at a session: the terminal's name, its role and its address, each empty where it is not known."""
+
+    terminal: str = ""
+    role: str = ""
+    address: str = ""
+
+
+NOBODY = Actor()
+
+
 @dataclass(frozen=True, slots=True)
 class Mutation:
     """What a terminal asks for, as the database takes it: `body` is the row's JSON text.
@@ -104,6 +115,7 @@ class Mutation:
     body: str
     if_version: int | None
     role: str | None = None
+    actor: Actor = NOBODY
 
 
 class Envelope(NamedTuple):

@@ -16,7 +16,7 @@ from .auth import may, why_not
 from .database import Answer
 from .errors import Refusal
 from .frames import Frames, encode
-from .protocol import Hello, Kind, Message, Mutation, Relayed, SyncRequest, Update
+from .protocol import NOBODY, Hello, Kind, Message, Mutation, Relayed, SyncRequest, Update
 from .snapshots import Snapshot
 from .window import Change
 from .wire import Wire
@@ -104,7 +104,7 @@ class Session:
     """
 
     __slots__ = (
-        "_outbox", "_outbox_bytes", "client_id", "cursor", "epoch", "greeted", "messages", "on_drained",
+        "_outbox", "_outbox_bytes", "actor", "client_id", "cursor", "epoch", "greeted", "messages", "on_drained",
         "profile", "restaurant_id", "role", "seen", "since", "state", "wire",
     )  # fmt: skip
 
@@ -121,6 +121,7 @@ class Session:
         self.messages = 0  # number of the last MESSAGE it was offered
         self.profile: Profile | None = None  # it keeps to the protocol
         self.role: str | None = None  # authentication is off: it may say everything
+        self.actor = NOBODY
         self.on_drained: Callable[[Session], None] | None = None
         self._outbox = EMPTY
         self._outbox_bytes = 0
@@ -160,6 +161,7 @@ class Session:
             body=body,
             if_version=message.if_version,
             role=self.role,
+            actor=self.actor,
         )
         return Submit(mutation, acknowledge=message.id is not None or message.type == "NEXT_ORDER_ID")
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from . import metrics
+from .actors import Actors
 from .database import Answer, Database, LockedOut
 from .errors import DatabaseUnavailable, Refusal
 from .logs import fields
@@ -67,6 +68,7 @@ class Writer:
 
     def __init__(self, database: Database, settings: Settings, ring: Callable[[int], None]) -> None:
         self._database = database
+        self._actors = Actors(database)
         self._settings = settings
         self._ring = ring
         self._queues: dict[int, deque[Pending]] = {}  # by restaurant; whose turn it is comes first
@@ -288,6 +290,8 @@ class Writer:
         sent = False
         while True:
             try:
+                if not sent:
+                    await self._actors.note(mutations)
                 answers = await self._database.apply(batch_id, mutations, isolate=isolate)
             except DatabaseUnavailable as error:
                 if not error.sent:

@@ -118,6 +118,26 @@ comment on column pos.batches.batch_id is 'Random, given by the relay.';
 comment on column pos.batches.refused is 'What of it was not applied: the pos.result by its place in the batch. Null when all was.';
 comment on column pos.batches.created_at is 'When it was committed.';
 
+create table if not exists pos.actors (
+  restaurant_id bigint not null,
+  client_id text not null,
+  terminal text not null,
+  role text not null,
+  address text not null,
+  first_at timestamptz not null default clock_timestamp(),
+  seen_at timestamptz not null default clock_timestamp(),
+  constraint actors_key primary key (restaurant_id, client_id, terminal, role, address)
+);
+create index if not exists actors_seen_at on pos.actors (seen_at);
+comment on table pos.actors is 'Who changed something under which client id, so that the log need not say it in every row. A client id is only what a terminal calls itself.';
+comment on column pos.actors.restaurant_id is 'The restaurant.';
+comment on column pos.actors.client_id is 'As in sync_log.';
+comment on column pos.actors.terminal is 'Name of the enrolled terminal, or of the token; empty where authentication is off.';
+comment on column pos.actors.role is 'Its role; empty where authentication is off.';
+comment on column pos.actors.address is 'Where it was connected from, as the relay saw it: behind a proxy perhaps the proxy.';
+comment on column pos.actors.first_at is 'From when on it changed something; noted before the change.';
+comment on column pos.actors.seen_at is 'Until when, ten minutes more or less.';
+
 create unlogged table if not exists pos.lagging (
   restaurant_id bigint not null,
   instance_id text not null,

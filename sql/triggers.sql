@@ -95,6 +95,7 @@ begin
   delete from pos.order_counters as n where n.restaurant_id = old.restaurant_id;
   delete from pos.messages as m where m.restaurant_id = old.restaurant_id;
   delete from pos.app_terminals as a where a.restaurant_id = old.restaurant_id;
+  delete from pos.actors as a where a.restaurant_id = old.restaurant_id;
   return null;
 end
 $$;

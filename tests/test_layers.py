@@ -26,7 +26,7 @@ LAYERS = """
     bodies embedded jwts schema wire window
     asgi catalogue protocol restaurants systemd terminals upgrade
     appmessages database
-    appdata enrolments retention snapshots
+    actors appdata enrolments retention snapshots
     backups staff
     session
     hub writer

@@ -84,6 +84,45 @@ def test_every_kind_of_row_has_a_history_and_each_restaurant_its_own(shop: Shop)
     assert len(history(shop, "tables", "t", "other")) == len(NEW_TABLE)
 
 
+def test_a_change_tells_the_terminal_its_role_and_address_or_who_it_may_have_been(shop: Shop) -> None:
+    def note(client: str, *actor: str) -> None:
+        shop.sql("select pos.note_actors('{1}', %s, %s, %s, %s)", [client], *([one] for one in actor))
+
+    def who(revision: int) -> set[tuple[Any, ...]]:
+        return set(
+            shop.sql(
+                "select terminal, role, terminal_address from pos.history_of('tables', 't') where revision = %s",
+                revision,
+            )
+        )
+
+    shop.table("add", NEW_TABLE, "early")
+    note("early", "Bar 1", "terminal", "10.0.0.1")
+    note("one", "Bar 1", "terminal", "10.0.0.1")
+    note("shared", "Bar 1", "terminal", "10.0.0.1")
+    note("shared", "Bar 2", "manager", "10.0.0.1")
+    note("open", "", "", "10.0.0.3")
+    for client in ("one", "shared", "open", "nobody"):
+        shop.table("update", {"id": "t", "by": client}, client)
+    shop.sql("update pos.tables set seats = 9")
+    assert [who(revision) for revision in range(1, 7)] == [
+        {(None, None, None)},
+        {("Bar 1", "terminal", "10.0.0.1")},
+        {("Bar 1 or Bar 2", "manager or terminal", "10.0.0.1")},
+        {(None, None, "10.0.0.3")},
+        {(None, None, None)},
+        {(None, None, None)},
+    ]
+    # It is not taken for one that was here long before, and a second note is the same one.
+    shop.sql("update pos.actors set first_at = first_at - interval '1 day', seen_at = seen_at - interval '16 minutes'")
+    assert who(2) == {(None, None, None)}
+    note("one", "Bar 1", "terminal", "10.0.0.1")
+    assert who(2) == {("Bar 1", "terminal", "10.0.0.1")}
+    shop.sql("update pos.actors set seen_at = now() - interval '91 days' where client_id = 'one'")
+    shop.sql("select * from pos.prune('90 days', 100)")
+    assert shop.one("select count(*) from pos.actors") == 4
+
+
 def test_what_was_pruned_is_not_made_up(shop: Shop) -> None:
     shop.table("add", NEW_TABLE)
     shop.table("update", {"id": "t", "seats": 6})

@@ -30,11 +30,11 @@ OF_PEOPLE = {"backups", "restaurants", "terminals"}
 
 RELAY_CALLS = {
     "apply", "changes_after", "checklist", "epoch", "find_restaurant", "find_terminals", "meet_terminal",
-    "note_lagging", "note_terminals", "prove", "prune", "prune_log", "read_changes", "read_heads", "read_lists",
-    "read_messages", "read_orders", "read_staff", "read_terminals", "seal_password", "snapshot",
+    "note_actors", "note_lagging", "note_terminals", "prove", "prune", "prune_log", "read_changes", "read_heads",
+    "read_lists", "read_messages", "read_orders", "read_staff", "read_terminals", "seal_password", "snapshot",
 }  # fmt: skip
 UNAIDED = {"changes_after", "epoch", "prove", "read_changes", "read_heads"}
-READ_BY_HAND = {"restaurants", "heads", "tables", "menu_items", "categories", "order_history", "sync_log"}
+READ_BY_HAND = {"restaurants", "heads", "tables", "menu_items", "categories", "order_history", "sync_log", "actors"}
 EVERYTHING = {"select", "insert", "update", "delete"}
 TABLE_GRANTS: dict[str, dict[str, set[str]]] = {
     "pos_relay": {name: {"select"} for name in ("sync_log", "heads", "installation")},
@@ -257,6 +257,7 @@ def test_a_reader_sees_the_restaurant_it_names_and_without_one_nothing(owner: Sh
             shop.dish("add_item", NEW_DISH)
             shop.dish("add_category", {"name": "Tea"})
             shop.order("add", NEW_ORDER)
+            shop.sql("select pos.note_actors(%s, '{t1}', '{\"\"}', '{\"\"}', '{\"\"}')", [shop.restaurant_id])
     owner.sql("create role accountant login in role pos_reader")
     try:
         with Shop(as_role(owner.conninfo, "accountant")) as reader:
