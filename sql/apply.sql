@@ -11,6 +11,8 @@ begin
   if not found then
     raise exception 'there is no restaurant %', p_restaurant_id using errcode = 'RL404';
   end if;
+  -- Nobody but pos.stamp says that a change needs no log: a session of the relay's role could have set it before.
+  perform set_config('pos.stamping', '', true);
   perform set_config('pos.applying', p_restaurant_id::text, true);
 end
 $$;

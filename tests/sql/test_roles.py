@@ -246,6 +246,15 @@ def test_nothing_of_the_relays_session_takes_the_place_of_the_schemas_own(owner:
     assert relay.snapshot()["revision"] == owner.head == len(MUTATIONS)
 
 
+def test_no_setting_of_the_session_hides_a_change(owner: Shop, relay: Shop) -> None:
+    for name, value in (("stamping", "on"), ("applying", "1"), ("client_id", "somebody"), ("revision", "7")):
+        relay.sql("select set_config('pos.' || %s, %s, false)", name, value)
+    assert [answer.code for answer in relay.apply(MUTATIONS)] == ["OK"] * len(MUTATIONS)
+    assert owner.head == len(MUTATIONS)
+    owner.check()
+    assert {change.client_id for change in owner.log()} == {"t1"}
+
+
 # --- row-level security
 
 
