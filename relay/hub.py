@@ -197,8 +197,31 @@ class Hub:
 
     def fan_out(self, room: Room) -> None:
         """Send every session of a room what it lacks."""
+        if (window := room.window) is None:
+            return
+        # Nearly all stand at the same cursor, wait for nothing and are sent the same bytes: for them as little is done
+        # here as can be, since it is done for every terminal and change. It comes to what `_feed` does.
+        epoch, messages, head = room.epoch, room.messages, window.head
+        cursor, data = head, b""
         for session in list(room.sessions):
-            self._feed(room, session)
+            if session.cursor != cursor and window.base <= session.cursor < head:
+                cursor = session.cursor
+                frames, end = window.chunk(cursor)
+                data = frames[0] if len(frames) == 1 and end == head else b""
+            if (
+                data
+                and session.cursor == cursor
+                and session.ready
+                and session.profile is None
+                and session.epoch == epoch
+                and session.messages == messages
+            ):
+                session.wire.write(data)
+                session.cursor = head
+                if session.seen < head:
+                    session.seen = head
+            else:
+                self._feed(room, session)
 
     def _drained(self, session: Session) -> None:
         self._feed(self.rooms[session.restaurant_id], session)

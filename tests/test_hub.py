@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import cast
 
-from relay.frames import PIECE_BYTES, encode
+from relay.frames import PIECE_BYTES, Frames, encode
 from relay.hub import IDLE_SECONDS, Hub, Passed
-from relay.session import Session, State
-from relay.window import CHUNK_CHANGES
+from relay.session import Profile, Session, State
+from relay.window import CHUNK_CHANGES, Change
 from tests.waiting import until
 from tests.wires import HandMadeWire, changes
 
@@ -140,6 +141,43 @@ async def test_a_session_behind_the_window_is_resynced_once_and_when_it_reads_ag
     assert rooms.resynced == [session]
 
 
+async def test_the_same_bytes_for_all_are_only_for_those_who_stand_at_the_same_place() -> None:
+    rooms = Rooms(head=5)
+    behind = [rooms.join(5)[1] for _ in range(20)]
+    ahead = [rooms.join(9)[1] for _ in range(20)]
+    await rooms.append(8)
+    assert [wire.messages for wire in behind] == [[6, 7, 8]] * 20
+    assert [wire.messages for wire in ahead] == [[]] * 20
+
+
+async def test_a_session_with_a_profile_is_sent_what_that_chooses_among_others_who_are_sent_all() -> None:
+    class OddOnly:
+        name = "odd"
+
+        def frames_of(self, change: Change) -> Frames:
+            return change.frames if change.revision % 2 else ()
+
+    rooms = Rooms()
+    plain, odd = ([rooms.join(0) for _ in range(10)] for _ in range(2))
+    for session, _ in odd:
+        session.profile = cast(Profile, OddOnly())
+    await rooms.append(3)
+    await rooms.append(6)
+    assert [wire.messages for _, wire in plain] == [[1, 2, 3, 4, 5, 6]] * 10
+    assert [wire.messages for _, wire in odd] == [[1, 3, 5]] * 10
+    assert {session.cursor for session, _ in odd} == {6}
+
+
+async def test_a_change_does_not_overtake_the_messages_that_wait() -> None:
+    rooms = Rooms()
+    _, wire = rooms.join(0, HandMadeWire(takes=0))
+    rooms.room.pass_on(passed([1]))
+    rooms.hub.fan_out(rooms.room)
+    wire.takes = None  # it is writable before it says so
+    await rooms.append(1)
+    assert wire.messages == [1, "m1"]
+
+
 # A history that is over
 
 
@@ -161,6 +199,16 @@ async def test_when_history_changes_every_live_session_is_resynced_once() -> Non
     assert ready_wire.writes == slow_wire.writes == []
     rooms.hub.go_live(rooms.room, slow, 18)
     assert (slow.epoch, slow_wire.messages) == ("another", [19, 20])
+
+
+async def test_a_slow_session_is_resynced_by_the_first_change_that_finds_it_reading() -> None:
+    rooms = Rooms(head=10)
+    session, wire = rooms.join(10, HandMadeWire(takes=0))
+    rooms.hub.position(rooms.room, "another", 4, 0)
+    wire.takes = None  # it is writable before it says so
+    await rooms.append(12)
+    assert rooms.resynced == [session]
+    assert wire.writes == []
 
 
 async def test_a_slow_session_is_resynced_although_the_new_history_has_the_same_name() -> None:
