@@ -89,6 +89,7 @@ class Relay:
         )
         self.upkeep = Upkeep(self.database, self.hub, settings)
         self.listener.on_return = self.connections.pay
+        self.sockets = Sockets(settings.max_message_bytes, settings.heartbeat_seconds)
         self._server = Server(self._config(), self)
 
     def _config(self) -> uvicorn.Config:
@@ -97,7 +98,7 @@ class Relay:
             host=self.settings.host,
             port=self.settings.port,
             loop="uvloop",
-            http=cast(Any, Sockets(self.settings.max_message_bytes, self.settings.heartbeat_seconds)),
+            http=cast(Any, self.sockets),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -137,7 +137,11 @@ class Handshake:
         """Have unusual requests judged by who knows every rule, and the wrong ones answered."""
         named = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
         request = Request(url.decode(), named, method, f"HTTP/{version}")
-        response = ServerProtocol(logger=QUIET).accept(request)
+        judge = ServerProtocol(logger=QUIET)
+        response = judge.accept(request)
+        if (error := judge.handshake_exc) is not None:
+            # It keeps its frames, and they keep it and all of ours below them: the cycle would wait for the collector.
+            error.__traceback__ = error.__context__ = error.__cause__ = None
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self._accept = response.headers["Sec-WebSocket-Accept"].encode()
         else:

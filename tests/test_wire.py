@@ -121,7 +121,7 @@ async def test_a_flood_of_small_messages_is_read_no_faster_than_it_is_pulled(rel
         flood.sendall(masked(Opcode.TEXT, b"start"))
         sender = Thread(target=flood.sendall, args=[b"".join(masked(Opcode.TEXT, text.encode()) for text in texts)])
         sender.start()
-        await until(lambda: not wire._reading)
+        await until(lambda: not wire.transport.is_reading())
         assert relay.received == []
         relay.do(relay.read_again)
         await until(lambda: len(relay.received) == 1 + len(texts))

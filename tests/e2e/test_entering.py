@@ -225,3 +225,28 @@ async def test_what_nobody_thought_of_closes_1011_and_is_logged(
         assert (record.name, record.getMessage()) == ("relay.connection", "a connection failed")
         await other.table("update", {"id": "t1", "seats": 2})
         await until(lambda: len(relay.relay.connections.open) == 1)
+
+
+async def test_those_who_come_together_look_their_restaurant_up_once(database: str) -> None:
+    looking = (
+        "select count(*) from pg_stat_activity"
+        " where wait_event_type = 'Lock' and query like '%%find_restaurant%%' and pid <> pg_backend_pid()"
+    )
+    async with local_relay(database) as relay:
+        with psycopg.connect(database) as connection, psycopg.connect(database, autocommit=True) as watching:
+
+            def waiting() -> int:
+                row = watching.execute(looking).fetchone()
+                assert row is not None
+                count: int = row[0]
+                return count
+
+            connection.execute("lock table pos.restaurants in access exclusive mode")
+            come = [await Terminal(relay.url, f"t{number}").connect(sync=False) for number in range(20)]
+            await until(lambda: len(relay.relay.connections.open) == 20)
+            await until(lambda: waiting() > 0)
+            assert waiting() == 1
+            connection.rollback()
+        for one in come:
+            await one.hears("WELCOME")
+            await one.close()

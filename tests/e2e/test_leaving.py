@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import socket
+from collections import Counter
 
 import psycopg
 import pytest
 
+from relay.connection import Connection
+from relay.inbound import Inbound
+from relay.session import Session
+from relay.upgrade import Handshake, HttpProtocol
+from relay.wire import SocketWire
 from tests.cluster import TestCluster
 from tests.relays import LocalRelay, clean_relay
 from tests.terminals import Row, Terminal, agree, terminals
 from tests.waiting import until
 
 TABLE = {"id": "t1", "number": 1, "seats": 4, "status": "available"}
+OF_ONE = {Connection, Handshake, HttpProtocol, Inbound, Session, SocketWire}  # what is made for each connection
 WAYS = pytest.mark.parametrize("way", ["close", "cut"])
 
 
@@ -149,3 +158,28 @@ async def test_a_terminal_may_leave_while_the_database_is_away(
         await agree(conninfo, staying)
         await staying.close()
         caplog.clear()  # that the database was away was an error
+
+
+async def test_connections_leave_no_object_behind_for_the_collector(relay: LocalRelay) -> None:
+    """What an open terminal costs is given back when it leaves, and not when the collector comes round."""
+
+    def left() -> Counter[str]:
+        return Counter(type(one).__name__ for one in gc.get_objects() if type(one) in OF_ONE)
+
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(20):
+            leaving = await Terminal(relay.url).connect()
+            await leaving.ask("NEXT_ORDER_ID")
+            await leave(leaving, "cut" if number % 2 else "close")
+            with socket.create_connection((relay.host, relay.port)) as refused:
+                refused.sendall(
+                    b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+                )
+                assert (await asyncio.to_thread(refused.recv, 100)).startswith(b"HTTP/1.1 400")
+            await until(lambda: nothing_open(relay))
+        await until(lambda: not left(), what=f"the end of {left()}")
+        assert not any(relay.relay.sockets.keepalive._turns)
+    finally:
+        gc.enable()
