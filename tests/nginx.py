@@ -24,9 +24,10 @@ needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None and os.environ.ge
 AROUND = """
 daemon off;
 worker_processes 2;
+worker_rlimit_nofile 20000;
 error_log {folder}/error.log;
 pid {folder}/nginx.pid;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     client_body_temp_path {folder}/body;

@@ -51,8 +51,8 @@ class Terminal:
 
     async def connect(self, *, hello: bool = True, sync: bool = True, **options: Any) -> Terminal:
         """Connect, introduce itself and sync from where it stands."""
-        self.close_code, self.close_reason, self._resuming = None, "", sync
         self._socket = await websockets.connect(self.url, max_size=None, compression=None, **options)
+        self.close_code, self.close_reason, self._resuming = None, "", sync
         self._reader = asyncio.create_task(self._read(self._socket))
         if hello:
             shown = {"token": self.token} if self.token else {}

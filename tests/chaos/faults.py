@@ -17,7 +17,7 @@ import psycopg
 from tests.chaos.failover import fail_over
 from tests.chaos.network import TO_DATABASE, TO_NGINX
 from tests.chaos.readers import flood_stopped_readers
-from tests.chaos.staff import Staff
+from tests.chaos.staff import BACK_SECONDS, Staff
 from tests.chaos.world import QUIET, World, accepts, gone
 from tests.cluster import children_of
 from tests.terminals import Terminal, agree
@@ -62,7 +62,7 @@ async def terminate_listeners(world: World, staff: Staff, dice: random.Random) -
     ended = await _terminate(world, ["relay listen"])
     await slow_down(dice.uniform(0, 4 * LISTEN_DELAY))
     await staff.quiet.change()
-    await staff.quiet.is_shown()
+    await staff.quiet.is_shown(BACK_SECONDS)
     for proxy in world.proxies:
         proxy.delay = 0.0
     return ended

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from functools import partial
 
 import psycopg
 
 from tests.chaos.world import QUIET, Place
+from tests.load import CONNECT_SECONDS, GONE
 from tests.terminals import Terminal, agree
+from tests.waiting import until
 
 LATE_SECONDS = 10.0  # by which a change may be late, after every relay is ready: the sweep comes once a second
 DESCRIBE = """
@@ -38,14 +42,22 @@ class Quiet:
         """Change something, while the relays may still be deaf."""
         await asyncio.to_thread(describe, self._world.conninfo, "")
 
-    async def is_shown(self) -> None:
+    async def is_shown(self, within: float = LATE_SECONDS) -> None:
         """Wait until every terminal shows that; who has lost its relay comes back first."""
-        for one in self._terminals:
-            if one.close_code is not None or not one.received:
-                await one.cut()
-                await one.connect()
-        await agree(self._world.conninfo, *self._terminals, slug=QUIET, within=LATE_SECONDS)
+        await asyncio.gather(*(until(partial(_is_connected, one), within, f"{one.url}") for one in self._terminals))
+        await agree(self._world.conninfo, *self._terminals, slug=QUIET, within=within)
 
     async def close(self) -> None:
         for one in self._terminals:
             await one.cut()
+
+
+async def _is_connected(one: Terminal) -> bool:
+    if one.close_code is not None or not one.received:
+        await one.cut()
+        with contextlib.suppress(*GONE):
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await one.connect()
+            return True
+        return False
+    return True

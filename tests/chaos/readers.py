@@ -63,10 +63,11 @@ async def narrow(relay: RelayProcess, slug: str, client_id: str) -> Terminal:
     return await Terminal(f"{relay.url}?restaurant={slug}", client_id).connect(sock=own)
 
 
-async def flood_stopped_readers(conninfo: str, relay: RelayProcess, readers: int) -> None:
+async def flood_stopped_readers(conninfo: str, relay: RelayProcess, readers: int) -> int:
     """So many read no more while much is changed, then read again, and show what the database holds.
 
-    The relay holds no more for them than for one: they lag, and are served from the window, or with the state.
+    The relay holds no more for them than for one: they lag, and are served from the window, or with the state. By how
+    many bytes it grows meanwhile.
     """
     stopped = [await narrow(relay, QUIET, f"stopped-{number}") for number in range(readers)]
     before = memory(relay)
@@ -75,7 +76,8 @@ async def flood_stopped_readers(conninfo: str, relay: RelayProcess, readers: int
     await asyncio.to_thread(describe, conninfo, "x" * FLOOD_BYTES, FLOOD_CHANGES)
     lagging = (await relay.health())["lagging"]
     assert lagging >= readers, f"{lagging} of {readers} readers lag"
-    assert memory(relay) - before < MEMORY_BYTES, f"{(memory(relay) - before) >> 20} MiB more"
+    grown = memory(relay) - before
+    assert grown < MEMORY_BYTES, f"{grown >> 20} MiB more"
     await asyncio.to_thread(describe, conninfo, "")
     for one in stopped:
         one.read_again()
@@ -88,6 +90,7 @@ async def flood_stopped_readers(conninfo: str, relay: RelayProcess, readers: int
     await agree(conninfo, *stopped, slug=QUIET)
     for one in stopped:
         await one.cut()
+    return grown
 
 
 def _has_more(one: Terminal, held: int) -> bool:

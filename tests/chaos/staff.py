@@ -77,11 +77,11 @@ def ledger(conninfo: str) -> set[Key]:
 
 
 @asynccontextmanager
-async def at_work(world: Place, seed: int) -> AsyncIterator[Staff]:
+async def at_work(world: Place, seed: int, pause: float = PAUSE_SECONDS) -> AsyncIterator[Staff]:
     """Everybody at work; when all have ended what they had begun, everything is checked."""
     slugs = world.slugs()
     staff = Staff(
-        {slug: Load([_till(world, slug, number) for number in range(TILLS)]) for slug in slugs},
+        {slug: Load([_till(world, slug, number, pause) for number in range(TILLS)]) for slug in slugs},
         {slug: Reader(world.nginx.url, slug, seed) for slug in slugs},
         {slug: Shouter(world.nginx.url, slug) for slug in slugs},
         [Person(f"person-{number}", lambda: world.conninfo, slugs, seed) for number in range(PEOPLE)],
@@ -114,8 +114,8 @@ async def at_work(world: Place, seed: int) -> AsyncIterator[Staff]:
         await staff.quiet.close()
 
 
-def _till(world: Place, slug: str, number: int) -> Till:
-    return Till([world.nginx.url], number, slug, sync=True, pause=PAUSE_SECONDS, clears=True)
+def _till(world: Place, slug: str, number: int, pause: float) -> Till:
+    return Till([world.nginx.url], number, slug, sync=True, pause=pause, clears=True)
 
 
 async def _check(conninfo: str, staff: Staff) -> None:

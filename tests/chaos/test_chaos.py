@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 
 import pytest
 
 from tests.chaos.columns import CHECK, DEEP, WEIGHTS
 from tests.chaos.history import History
-from tests.chaos.run import column, plan, run
+from tests.chaos.plans import column, plan
+from tests.chaos.run import run
 from tests.flow import ROWS, add_tables, make_changes
 from tests.nginx import needs_nginx
 from tests.relays import local_relay
@@ -30,9 +33,16 @@ async def test_whatever_is_broken_nothing_is_lost_doubled_or_out_of_order() -> N
 
 def test_a_seed_is_a_plan_with_every_kind_of_fault() -> None:
     assert plan(7, 100) == plan(7, 100) != plan(8, 100)
-    assert set(plan(7, len(WEIGHTS))) == set(WEIGHTS) == set(CHECK) == set(DEEP)
+    assert set(chain(*plan(7, len(WEIGHTS)))) == set(WEIGHTS) == set(CHECK) == set(DEEP)
     assert len(plan(7, 100)) == 100
     assert column(7, CHECK) == column(7, CHECK) != column(8, CHECK)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_column_has_each_kind_of_fault_as_often_as_it_says(together: bool) -> None:
+    steps = column(7, DEEP, together=together)
+    assert Counter(chain(*steps)) == DEEP
+    assert max(map(len, steps)) == 1 + together
 
 
 Applied = list[tuple[str, int, Row]]

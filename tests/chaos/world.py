@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from relay import schema
@@ -105,30 +106,51 @@ async def furnish(conninfo: str, restaurants: int) -> None:
 
 
 @asynccontextmanager
-async def world(restaurants: int, longest: float = 30.0) -> AsyncIterator[World]:
-    """Everything started, with so many restaurants; PostgreSQL flushes as it does in earnest."""
+async def world(
+    restaurants: int, longest: float = 30.0, *, direct: bool = False, options: Mapping[str, str] | None = None
+) -> AsyncIterator[World]:
+    """Everything started, with so many restaurants; PostgreSQL flushes as it does in earnest.
+
+    `direct`: with nothing between the relays and PostgreSQL, where each is a role of its own. `options` are
+    PostgreSQL's.
+    """
     async with AsyncExitStack() as stack:
-        laid = stack.enter_context(cables(free_port()))
+        laid = None if direct else stack.enter_context(cables(free_port()))
         addresses = ["127.0.0.1", *([laid.database] if laid else [])]
-        cluster = stack.enter_context(running_cluster(fsync="on", listen_addresses=",".join(addresses)))
+        cluster = stack.enter_context(
+            running_cluster(fsync="on", listen_addresses=",".join(addresses), **(options or {}))
+        )
         if laid:
             _admit(cluster, laid.relay_at_the_database)
         cluster.create_database(DATABASE)
         conninfo = cluster.tcp(DATABASE)
         await furnish(conninfo, restaurants)
         closing = stack.enter_context(ExitStack())  # after all that uses a database
-        proxies = [await stack.enter_async_context(proxied(conninfo)) for _ in range(RELAYS - 1)]
+        proxies: list[Proxy] = []
         other_port = free_port()
-        # No proxy moves with the database for the last relay: it knows both of its addresses.
-        host = addresses[-1]
-        both = make_conninfo(conninfo, host=f"{host},{host}", port=f"{cluster.port},{other_port}")
-        last = FarRelay(both, laid) if laid else RelayProcess(both)
-        relays = [*(RelayProcess(proxy.conninfo) for proxy in proxies), last]
+        if direct:
+            relays = [RelayProcess(make_conninfo(conninfo, user=role)) for role in _roles(conninfo)]
+        else:
+            proxies = [await stack.enter_async_context(proxied(conninfo)) for _ in range(RELAYS - 1)]
+            # No proxy moves with the database for the last relay: it knows both of its addresses.
+            host = addresses[-1]
+            both = make_conninfo(conninfo, host=f"{host},{host}", port=f"{cluster.port},{other_port}")
+            last = FarRelay(both, laid) if laid else RelayProcess(both)
+            relays = [*(RelayProcess(proxy.conninfo) for proxy in proxies), last]
         for relay in relays:
             await stack.enter_async_context(running(relay))
         nginx = Nginx([(relay.host, relay.port) for relay in relays])
         stack.callback(nginx.stop)
         yield World(cluster, relays, nginx, proxies, laid, other_port, closing, longest)
+
+
+def _roles(conninfo: str) -> list[str]:
+    """New roles, one for each relay."""
+    roles = [f"relay_{number}" for number in range(RELAYS)]
+    with psycopg.connect(conninfo) as connection:
+        for role in roles:
+            connection.execute(sql.SQL("create role {} superuser login").format(sql.Identifier(role)))
+    return roles
 
 
 def _admit(cluster: TestCluster, address: str) -> None:
