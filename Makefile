@@ -71,10 +71,13 @@ chaos: setup ## break PostgreSQL, relays, nginx and the network under load (DEEP
 patroni: setup ## kill the leader of a Patroni cluster ten times under load (ARGS='--kills 3')
 	$(BIN)/python -m tests.patroni.run $(ARGS)
 
-# Each part of the soak takes how much it does from the environment.
+# Each part of the soak takes how much it does from the environment; two of them are as long as SOAK_MINUTES says.
+soak: export SOAK_MINUTES ?= 120
 soak: export FUZZ_FRAMES ?= 1000000
 soak: export MODEL_MUTATIONS ?= unlimited
-soak: setup ## the long tests: a million generated frames (FUZZ_FRAMES=...), then the model until it is stopped
+soak: export MODEL_MINUTES ?= $(SOAK_MINUTES)
+soak: setup ## the long tests: two hours in which nothing may grow, a million frames, two hours of the model (SOAK_MINUTES=120)
+	$(BIN)/python -m tests.chaos.soak
 	$(BIN)/pytest -s tests/fuzz/test_generated_conversations.py $(ARGS)
 	$(BIN)/pytest -s tests/model $(ARGS)
 

@@ -107,12 +107,17 @@ async def furnish(conninfo: str, restaurants: int) -> None:
 
 @asynccontextmanager
 async def world(
-    restaurants: int, longest: float = 30.0, *, direct: bool = False, options: Mapping[str, str] | None = None
+    restaurants: int,
+    longest: float = 30.0,
+    *,
+    direct: bool = False,
+    options: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[World]:
     """Everything started, with so many restaurants; PostgreSQL flushes as it does in earnest.
 
-    `direct`: with nothing between the relays and PostgreSQL, where each is a role of its own. `options` are
-    PostgreSQL's.
+    `direct`: with nothing between the relays and PostgreSQL, where each is a role of its own; `settings` are these
+    relays'. `options` are PostgreSQL's.
     """
     async with AsyncExitStack() as stack:
         laid = None if direct else stack.enter_context(cables(free_port()))
@@ -129,7 +134,7 @@ async def world(
         proxies: list[Proxy] = []
         other_port = free_port()
         if direct:
-            relays = [RelayProcess(make_conninfo(conninfo, user=role)) for role in _roles(conninfo)]
+            relays = [RelayProcess(make_conninfo(conninfo, user=role), **(settings or {})) for role in _roles(conninfo)]
         else:
             proxies = [await stack.enter_async_context(proxied(conninfo)) for _ in range(RELAYS - 1)]
             # No proxy moves with the database for the last relay: it knows both of its addresses.

@@ -1,7 +1,8 @@
 """Whatever happens in a restaurant, relays and database do what PROTOCOL.md says.
 
-MODEL_MUTATIONS says how many mutations (`unlimited`: until something fails), MODEL_SEED where to begin. Each restaurant
-has its history from a seed of its own; a failure names it, and MODEL_SEED with it begins there.
+MODEL_MUTATIONS says how many mutations (`unlimited`: until something fails), MODEL_MINUTES for how long at most, MODEL_SEED
+where to begin. Each restaurant has its history from a seed of its own; a failure names it, and MODEL_SEED with it begins
+there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tests.relays import RelayProcess
 
 WANTED = os.environ.get("MODEL_MUTATIONS") or "300"
 MUTATIONS = math.inf if WANTED == "unlimited" else int(WANTED)
+SECONDS = 60 * float(os.environ.get("MODEL_MINUTES") or math.inf)
 SEED = int(os.environ.get("MODEL_SEED") or random.randrange(1_000_000))
 EVENTS = 25  # of one restaurant
 AT_ONCE = 3  # restaurants, so that their mutations meet in one batch
@@ -93,7 +95,7 @@ def _stop(runner: asyncio.Runner, relay: RelayProcess) -> None:
 def test_relays_and_sql_do_what_the_model_says(world: World) -> None:
     number, told, began = SEED, 0, time.monotonic()
     print(f"\nMODEL_SEED={SEED}, {WANTED} mutations")
-    while world.mutations < MUTATIONS:
+    while world.mutations < MUTATIONS and time.monotonic() < began + SECONDS:
         seeds = range(number, number + AT_ONCE)
         histories = [history(random.Random(seed), EVENTS) for seed in seeds]
         for seed, events, differs in zip(seeds, histories, world.play(*histories), strict=True):
