@@ -42,7 +42,7 @@ class Connections(Parts):
         self.draining = True
         leaving = list(self.open)
         size = max(SLICE, -(-len(leaving) // SLICES))
-        spread = 1.0 + len(leaving) / 500
+        spread = 0.5 + len(leaving) / 1000
         for start in range(0, len(leaving), size):
             delays = [random.uniform(0.2, spread) for _ in leaving]  # noqa: S311 - spreads load, keeps no secret
             part = leaving[start : start + size]
