@@ -63,11 +63,13 @@ async def narrow(relay: RelayProcess, slug: str, client_id: str) -> Terminal:
     return await Terminal(f"{relay.url}?restaurant={slug}", client_id).connect(sock=own)
 
 
-async def flood_stopped_readers(conninfo: str, relay: RelayProcess, readers: int) -> int:
+async def flood_stopped_readers(
+    conninfo: str, relay: RelayProcess, readers: int, over: asyncio.Event | None = None
+) -> int:
     """So many read no more while much is changed, then read again, and show what the database holds.
 
     The relay holds no more for them than for one: they lag, and are served from the window, or with the state. By how
-    many bytes it grows meanwhile.
+    many bytes it grows meanwhile. `over` is set when they begin to read.
     """
     stopped = [await narrow(relay, QUIET, f"stopped-{number}") for number in range(readers)]
     before = memory(relay)
@@ -79,6 +81,8 @@ async def flood_stopped_readers(conninfo: str, relay: RelayProcess, readers: int
     grown = memory(relay) - before
     assert grown < MEMORY_BYTES, f"{grown >> 20} MiB more"
     await asyncio.to_thread(describe, conninfo, "")
+    if over is not None:
+        over.set()
     for one in stopped:
         one.read_again()
     revision, _ = await asyncio.to_thread(state_in_database, conninfo, QUIET)

@@ -1,8 +1,8 @@
 """Whatever happens in a restaurant, relays and database do what PROTOCOL.md says.
 
-MODEL_MUTATIONS says how many mutations (`unlimited`: until something fails), MODEL_MINUTES for how long at most, MODEL_SEED
-where to begin. Each restaurant has its history from a seed of its own; a failure names it, and MODEL_SEED with it begins
-there.
+MODEL_MUTATIONS says how many mutations (`unlimited`: until something fails), MODEL_MINUTES how long at most, MODEL_SEED
+where to begin. Each restaurant has its history from a seed of its own; a failure names it, and MODEL_SEED with it
+begins there.
 """
 
 from __future__ import annotations
