@@ -10,7 +10,7 @@ import psycopg
 
 from tests.chaos.world import QUIET, Place
 from tests.load import CONNECT_SECONDS, GONE
-from tests.terminals import Terminal, agree
+from tests.terminals import Terminal, agree, state_in_database
 from tests.waiting import until
 
 LATE_SECONDS = 10.0  # by which a change may be late, after every relay is ready: the sweep comes once a second
@@ -42,22 +42,27 @@ class Quiet:
         """Change something, while the relays may still be deaf."""
         await asyncio.to_thread(describe, self._world.conninfo, "")
 
-    async def is_shown(self, within: float = LATE_SECONDS) -> None:
-        """Wait until every terminal shows that; who has lost its relay comes back first."""
-        await asyncio.gather(*(until(partial(_is_connected, one), within, f"{one.url}") for one in self._terminals))
-        await agree(self._world.conninfo, *self._terminals, slug=QUIET, within=within)
+    async def is_shown(self, within: float = LATE_SECONDS, *, by_all: bool = True) -> None:
+        """Wait until every terminal shows that; who loses its relay meanwhile comes back.
+
+        Without `by_all`, those that have no relay now are not waited for.
+        """
+        asked = [one for one in self._terminals if by_all or one.close_code is None]
+        revision, _ = await asyncio.to_thread(state_in_database, self._world.conninfo, QUIET)
+        await asyncio.gather(
+            *(until(partial(_holds, one, revision), within, f"revision {revision} at {one.url}") for one in asked)
+        )
+        await agree(self._world.conninfo, *asked, slug=QUIET)
 
     async def close(self) -> None:
         for one in self._terminals:
             await one.cut()
 
 
-async def _is_connected(one: Terminal) -> bool:
+async def _holds(one: Terminal, revision: int) -> bool:
     if one.close_code is not None or not one.received:
         await one.cut()
         with contextlib.suppress(*GONE):
             async with asyncio.timeout(CONNECT_SECONDS):
                 await one.connect()
-            return True
-        return False
-    return True
+    return one.revision >= revision
