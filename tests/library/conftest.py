@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.chromium import running_chromium
 from tests.library.driven import LANGUAGES, Driven, driven, needs
 from tests.library.scripted import ScriptedRelay, scripted_relay
 
@@ -16,6 +17,13 @@ def language(request: pytest.FixtureRequest) -> str:
     found: str = request.param
     needs(found)
     return found
+
+
+@pytest.fixture(scope="module")
+def devtools() -> Iterator[str]:
+    """Where a browser is driven."""
+    with running_chromium() as found:
+        yield found
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,11 +32,18 @@ ANSWER_SECONDS = 20.0
 
 def needs(language: str) -> None:
     """Skip the test where a language is not installed; in CI it fails."""
-    if language == "node" and shutil.which("node") is None:
-        missing = "node is not installed (apt-get install nodejs)"
+    if language == "node" and (missing := _missing_node()):
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
+
+
+@functools.cache
+def _missing_node() -> str:
+    if shutil.which("node") is None:
+        return "node is not installed (apt-get install nodejs)"
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    return "" if int(version[1:].partition(".")[0]) >= 20 else f"node {version} is too old; install version 20 or newer"
 
 
 def command(language: str) -> list[str]:

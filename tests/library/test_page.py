@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relay import schema
-from tests.e2e.chromium import Chromium, Tab, driven, running_chromium, served_folder
+from tests.e2e.chromium import Chromium, Tab, driven, served_folder
 from tests.library.shops import execute, ledger, version_of
 from tests.relays import LocalRelay, RelayProcess, local_relay, relay_process
 from tests.terminals import checksum_in_database, state_in_database
@@ -82,12 +82,6 @@ class Pages:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     with served_folder(FOLDER) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def devtools() -> Iterator[str]:
-    with running_chromium() as found:
         yield found
 
 
