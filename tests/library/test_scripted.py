@@ -163,6 +163,8 @@ async def test_a_snapshot_of_another_history_replaces_everything(
 ) -> None:
     line = await scripted.line()
     await line.syncs(9, tables=[seated(5), {**TABLE, "id": "t2"}], orderHistory=[ORDER])
+    await terminal.is_live(9)
+    await terminal.do("change", type="UPDATE_SETTINGS", data={})  # what it held before this is in the store now
     await line.says("SYNC_RESPONSE", snapshot(2, reason, epoch))
     report = await terminal.is_live(2)
     assert report["epoch"] == epoch
