@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -23,11 +23,14 @@ from .errors import DatabaseUnavailable, RelayError, SettingsError
 from .server import serve as serve_relay
 from .settings import Settings
 from .slugs import DEFAULT_SLUG
+from .tailing import Tail
+from .terminal import Terminal
 from .vault import Vault
 
 DATABASE = "minipos_db"
 KEEP_IT = "This is its token; it is shown only now:"
 FAULT, UNAVAILABLE, USAGE = 1, 69, 78  # the last two as in sysexits.h
+TAIL_STYLES: list[dict[str, Any]] = [{"dim": True}, {"dim": True}, {"fg": "cyan"}, {"bold": True}, {}]
 COLOURS = {"ok": "green", "advice": "yellow", "fault": "red"}  # where a terminal shows them
 
 
@@ -273,6 +276,31 @@ def terminal_rotate(name: str, slug: str | None) -> None:
     found, token = _run(terminals.rotate(_settings().conninfo, slug, name))
     click.echo(f"{name} of {found} has another token; connections with the old one are closed. {KEEP_IT}", err=True)
     click.echo(token)
+
+
+@main.command("tail")
+@click.option("--restaurant", "slug", help="Which restaurant; by default the default one.")
+@click.option("--table", "number", type=int, help="Only what is about the table with this number.")
+@click.option("--url", help="Of a relay's /ws; by default the relay on this machine's PORT.")
+@click.option(
+    "--token-file", "token", type=click.File(), help="Holds the token that the relay wants to see; - reads it."
+)
+@click.option("--json", "as_json", is_flag=True, help="Each change as it came, for programs.")
+def tail_(*, slug: str | None, number: int | None, url: str | None, token: TextIO | None, as_json: bool) -> None:
+    """Show each change as it is committed, until Ctrl-C; it connects again by itself."""
+    shown = token.read().strip() if token else ""
+    terminal = Terminal(url or f"ws://127.0.0.1:{_settings().port}/ws", restaurant=slug, name="relay tail", token=shown)
+    _run(Tail(terminal, number, as_json=as_json, write=_write, note=_note).run())
+
+
+def _write(parts: list[str]) -> None:
+    styles = TAIL_STYLES if len(parts) > 1 else [{}]
+    click.echo("  ".join(click.style(part, **style) for part, style in zip(parts, styles, strict=True)).rstrip())
+    sys.stdout.flush()
+
+
+def _note(text: str) -> None:
+    click.echo(click.style(text, dim=True), err=True)
 
 
 def _settings() -> Settings:

@@ -21,6 +21,7 @@ LAYERS = """
     outbox
     conversation
     terminal
+    tailing
     pages
     auth frames inbound keepalive logs metrics origins pools settings strictjson vault versions
     bodies embedded jwts schema wire window
