@@ -146,6 +146,12 @@ class Replica:
         self._save(key, value)
         self.unsaved.urgent |= urgent
 
+    def save_later(self, batch: Batch) -> None:
+        """Take back a batch that could not be written: it is written with what comes after it, or not at all."""
+        newer = self.unsaved
+        older = {key: one for key, one in batch.values.items() if not (newer.clear and key.startswith("row/"))}
+        self.unsaved = Batch(batch.clear or newer.clear, newer.urgent, {**older, **newer.values})
+
     def _put(self, name: str, row: Row) -> None:
         rows = self.state.rows(name)
         if name == "orderHistory":

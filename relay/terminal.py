@@ -35,6 +35,7 @@ log = logging.getLogger("relay.terminal")
 OPEN_SECONDS = 10.0  # for a handshake
 SEND_SECONDS = 20.0  # for one message to leave; beyond it the relay does not read
 GOODBYE_SECONDS = 2.0
+STORE_SECONDS = 1.0  # between two attempts to write to a store that fails
 LOST, POLICY = 1006, 1008  # close codes (RFC 6455, section 7.4.1)
 REFUSED = (401, 403)  # status codes of a handshake after which trying again changes nothing
 
@@ -71,6 +72,7 @@ class Terminal:
         self._saving: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._loaded = False
+        self._store_at = 0.0  # after a failure of the store, when what nobody waits for is tried again
 
     # Life
 
@@ -324,7 +326,9 @@ class Terminal:
                     listener(detail)
                 except Exception:
                     log.exception("a listener failed")
-        if talk.replica.unsaved and self._saving is None and self._loaded:
+        unsaved, now = talk.replica.unsaved, asyncio.get_running_loop().time()
+        if unsaved and self._saving is None and self._loaded and (unsaved.urgent or now >= self._store_at):
+            self._store_at = 0.0
             self._saving = asyncio.create_task(self._save(), name="terminal-saver")
         return True
 
@@ -333,16 +337,20 @@ class Terminal:
     async def _save(self) -> None:
         """Write all that gathers, one batch after the other."""
         try:
-            while batch := self._talk.replica.unsaved:
+            while (batch := self._talk.replica.unsaved) and (batch.urgent or self._store_at <= 0.0):
                 self._talk.replica.unsaved = Batch()
                 stored = [one for one in self._talk.outbox.mutations if not one.stored and one.key in batch.values]
                 try:
                     await self._on_disk(self._store.write, batch)
                 except Exception:
-                    log.exception("the store failed: nothing is kept over a restart")
+                    log.exception("the store failed")
+                    self._store_at = asyncio.get_running_loop().time() + STORE_SECONDS
                     for one in stored:
+                        del batch.values[one.key]
                         self._talk.outbox.unwant(one)
+                    self._talk.replica.save_later(batch)
                 else:
+                    self._store_at = 0.0
                     for one in stored:
                         one.stored = True
                 saved, self._saved = self._saved, asyncio.Event()

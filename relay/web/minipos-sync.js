@@ -32,6 +32,7 @@ const RETRYABLE = ['BUSY', 'UNAVAILABLE', 'RATE_LIMITED']
 const ASKS = 3 // for what one hole hides; the last one for everything. Then the connection is given up
 const RETRY_MOST = 3600 // seconds that a relay may send a terminal away for
 const OPEN_SECONDS = 10 // for a handshake
+const STORE_SECONDS = 1 // between two attempts to write to a store that fails
 const TIMER_MOST = 2 ** 31 - 1 // milliseconds that a timer can wait
 // Close codes (RFC 6455, section 7.4.1, and the IANA registry).
 const MEND = [1002, 1003, 1007, 1010]
@@ -166,6 +167,13 @@ class Replica {
   save(key, value, urgent = false) {
     this.unsaved.values.set(key, value)
     this.unsaved.urgent ||= urgent
+  }
+
+  /** Take back a batch that could not be written: it is written with what comes after it, or not at all. */
+  saveLater({ clear, values }) {
+    const newer = this.unsaved
+    const older = [...values].filter(([key]) => !(newer.clear && key.startsWith('row/')))
+    this.unsaved = { clear: clear || newer.clear, urgent: newer.urgent, values: new Map([...older, ...newer.values]) }
   }
 
   #put(name, row) {
@@ -670,6 +678,7 @@ export class Terminal {
   #socket = null
   #timer = null
   #saving = null
+  #storeAt = 0 // after a failure of the store, when what nobody waits for is tried again
   #online = () => this.#hurry()
 
   constructor(url, { restaurant, name, token, store, timing, WebSocket } = {}) {
@@ -892,7 +901,9 @@ export class Terminal {
       for (const text of talk.out.splice(0)) this.#socket.send(text)
       this.#wake(Math.max(0, talk.deadline - secondsNow()), () => this.#settle())
     }
-    if (talk.replica.unsaved.values.size && !this.#saving && this.#loaded) this.#saving = this.#save()
+    const { unsaved } = talk.replica
+    const isTime = unsaved.urgent || secondsNow() >= this.#storeAt
+    if (unsaved.values.size && !this.#saving && this.#loaded && isTime) this.#saving = this.#save()
     for (const [what, detail] of talk.told.splice(0)) this.#pass(what, detail)
   }
 
@@ -915,19 +926,24 @@ export class Terminal {
   /** Write all that gathers, one batch after the other. */
   async #save() {
     const { replica, outbox } = this.#talk
-    while (replica.unsaved.values.size) {
+    this.#storeAt = 0
+    while (replica.unsaved.values.size && (replica.unsaved.urgent || this.#storeAt === 0)) {
       const batch = replica.unsaved
       replica.unsaved = nothingUnsaved()
       const written = outbox.mutations.filter((one) => !one.stored && batch.values.has(one.key))
       try {
         await this.#store.write({ ...batch, values: [...batch.values] })
+        this.#storeAt = 0
         for (const one of written) one.stored = true
       } catch (error) {
-        console.error('the store failed: nothing is kept over a restart', error)
+        console.error('the store failed', error)
+        this.#storeAt = secondsNow() + STORE_SECONDS
         for (const one of written) {
           one.lost = error
+          batch.values.delete(one.key)
           outbox.unwant(one)
         }
+        replica.saveLater(batch)
       }
       this.#settle()
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -323,6 +324,34 @@ async def test_what_is_wanted_while_offline_is_kept_and_sent_when_live(
     await line.says("SYNC_RESPONSE", snapshot(5, "epoch-changed", "second"))
     assert (await line.hears("UPDATE_TABLE"))["id"] == id_
     assert "t2" in (await terminal.report())["view"]["tables"]
+
+
+async def test_what_cannot_be_stored_fails_and_is_neither_shown_nor_sent(
+    scripted: ScriptedRelay, terminal: Driven
+) -> None:
+    line = await scripted.line()
+    await line.syncs(4)
+    await terminal.is_live(4)
+    kept = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 2})
+    await line.acknowledges(await line.hears("UPDATE_TABLE"), 4)
+    await terminal.reports(lambda r: not r["pending"])
+    assert terminal.process is not None
+    # As on a disk that is full: no file of the process grows any more (prlimit(2), RLIMIT_FSIZE).
+    resource.prlimit(terminal.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    # What is heard meanwhile is stored later, and not only what is heard after it.
+    await line.changes(5, {**TABLE, "id": "t2", "number": 2})
+    await terminal.is_live(5)
+    with pytest.raises(AssertionError, match=r"(?i)stored|EFBIG|too large"):
+        await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 9})
+    report = await terminal.report()
+    assert (report["pending"], report["view"]["tables"]["t1"]) == ([], TABLE)
+    resource.prlimit(terminal.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    again = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 3})
+    assert (await line.hears("UPDATE_TABLE"))["id"] == again != kept
+    await terminal.kill()
+    await terminal.start()
+    report = await terminal.report()
+    assert (report["pending"], report["revision"], set(report["view"]["tables"])) == ([again], 5, {"t1", "t2"})
 
 
 async def test_what_another_history_acknowledged_is_not_shown_any_more(
