@@ -15,7 +15,7 @@ export PG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run dev test check lint types test-18 test-15 model mutants chaos patroni soak week format wheel lock clean
+.PHONY: help setup run dev test check lint types test-18 test-15 model mutants chaos patroni soak bench week format wheel lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ soak: setup ## the long tests: two hours in which nothing may grow, a million fr
 	$(BIN)/python -m tests.chaos.soak
 	$(BIN)/pytest -s tests/fuzz/test_generated_conversations.py $(ARGS)
 	$(BIN)/pytest -s tests/model $(ARGS)
+
+bench: setup ## measure the relay beside what else there is, five minutes (PEERS=1: npm's too; ARGS='paced burst --quick')
+	@exec $(BIN)/python -m tests.bench $(if $(PEERS),--peers) $(ARGS)
 
 week: setup ## prune a week of a busy restaurant while changes go on, and say how late they come (WEEK_CHANGES=1000000)
 	$(BIN)/python -m tests.week

@@ -54,5 +54,10 @@ def wait_until(condition: Callable[[], T], within: float = 5.0, what: str = "") 
     return last
 
 
+def pause(seconds: float) -> None:
+    """For a load that is paced."""
+    time.sleep(seconds)
+
+
 def _never(condition: Callable[[], object], within: float, what: str, last: object) -> AssertionError:
     return AssertionError(f"not within {within} s: {what or inspect.getsource(condition).strip()}; last: {last!r}")

@@ -1,0 +1,129 @@
+"""Rows `paced` and `burst`: one change to every terminal of a restaurant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from typing import NamedTuple
+
+from tests.bench import peers, servers
+from tests.bench.crowd import GATHER_MICROSECONDS, crowd
+from tests.bench.figures import Line, Reach
+from tests.bench.ground import Ground
+from tests.bench.programs import NotBuilt
+from tests.bench.publishing import Publisher
+from tests.bench.servers import Server
+
+RELAY, JOINED = "relay", "C, joined sends"
+SLOW = ("Starlette send_text", "asyncio loop")  # they write each message by itself, or do not keep up
+AT_LEAST_PEERS = 12
+
+
+class Run(NamedTuple):
+    """One run against one server."""
+
+    cpu_us: float  # of the server, for each delivery
+    p50_ms: float  # from just before the statement that made the change
+    p99_ms: float
+    rate: float  # deliveries a second
+    crowd_busy: float  # share of a core that the load client used
+
+
+def paced(ground: Ground) -> Iterator[Line]:
+    """Changes one by one, so many a second."""
+    sizes = ground.sizes
+
+    def run(server: Server, conninfo: str) -> Run:
+        changes = sizes.slow_paced_changes if server.name == SLOW[0] else sizes.paced_changes
+        return measure(ground, server, conninfo, changes, lambda publisher: publisher.pace(changes, sizes.paced_rate))
+
+    with ExitStack() as stack:
+        runs = _rounds(ground, stack, "paced", run, joined=False)
+    yield from lines("paced", "CPU µs per delivery", runs, "cpu_us", {"C, a send each": Reach(1.5, ratio=True)})
+    yield from lines("paced", "p50 ms", runs, "p50_ms", {})
+    yield from lines("paced", "p99 ms", runs, "p99_ms", {})
+    yield load_line("paced", runs)
+
+
+def burst(ground: Ground) -> Iterator[Line]:
+    """Many changes at once."""
+    sizes = ground.sizes
+
+    def run(server: Server, conninfo: str) -> Run:
+        joins = server.is_relay or server.name == JOINED
+        changes = sizes.burst_changes if joins else sizes.slow_burst_changes
+        return measure(ground, server, conninfo, changes, lambda publisher: publisher.burst(changes))
+
+    with ExitStack() as stack:
+        runs = _rounds(ground, stack, "burst", run, joined=True)
+    best = {name: Reach(AT_LEAST_PEERS, at_most=False, ratio=True) for name in runs if name not in (RELAY, JOINED)}
+    reaches = {JOINED: Reach(0.6, at_most=False, ratio=True), **best}
+    yield from lines("burst", "deliveries/s", runs, "rate", reaches)
+    yield from lines("burst", "CPU µs per delivery", runs, "cpu_us", {})
+    yield load_line("burst", runs)
+
+
+def measure(ground: Ground, server: Server, conninfo: str, changes: int, publish: Callable[[Publisher], object]) -> Run:
+    """What it costs a server to hand these changes to every terminal. RuntimeError where one was lost."""
+    with (
+        closing(Publisher(conninfo, server)) as publisher,
+        crowd(
+            server.port,
+            ground.sizes.terminals,
+            *("-m", changes, "-g", GATHER_MICROSECONDS),
+            *server.options,
+            path=server.path,
+            first=server.first,
+        ) as terminals,
+    ):
+        before = server.cpu_seconds()
+        publish(publisher)
+        found = terminals.result()
+        used = server.cpu_seconds() - before
+    if found["lost"] or found["gaps"]:
+        raise RuntimeError(f"{server.name} lost {found['lost']} of {found['received'] + found['lost']} deliveries")
+    return Run(
+        cpu_us=used / found["received"] * 1e6,
+        p50_ms=found["age_ms"]["p50"],
+        p99_ms=found["age_ms"]["p99"],
+        rate=found["received"] / found["first_to_last_s"] if found["first_to_last_s"] else 0.0,
+        crowd_busy=found["cpu_s"] / found["seconds"],
+    )
+
+
+def _rounds(
+    ground: Ground, stack: ExitStack, row: str, run: Callable[[Server, str], Run], *, joined: bool
+) -> dict[str, list[Run]]:
+    """Each server in turn, and that so many times."""
+    conninfo = stack.enter_context(ground.database())
+    beside = [stack.enter_context(servers.relay(conninfo))]
+    try:
+        beside.append(stack.enter_context(servers.c(conninfo, joined=joined)))
+    except NotBuilt as why:
+        ground.skip("the C reference", why)
+    beside += [stack.enter_context(one(conninfo)) for one in (servers.plain, servers.send_text)]
+    if ground.peers:
+        beside += [stack.enter_context(peer) for peer in peers.servers(ground.peers, conninfo)]
+    runs: dict[str, list[Run]] = defaultdict(list)
+    for number in range(ground.sizes.rounds):
+        for server in beside:
+            ground.tell(f"{row}: {server.name}, round {number + 1} of {ground.sizes.rounds}")
+            runs[server.name].append(run(server, conninfo))
+    return runs
+
+
+def lines(row: str, what: str, runs: dict[str, list[Run]], figure: str, reaches: dict[str, Reach]) -> Iterator[Line]:
+    """The relay's figure beside each reference's."""
+    for name in runs:
+        if name != RELAY:
+            yield Line(row, what, _all(runs[RELAY], figure), name, _all(runs[name], figure), reaches.get(name))
+
+
+def load_line(row: str, runs: dict[str, list[Run]]) -> Line:
+    """Whether the load client kept up."""
+    return Line(row, "load client, % of a core", tuple(100 * run.crowd_busy for run in runs[RELAY]))
+
+
+def _all(runs: Sequence[Run], figure: str) -> tuple[float, ...]:
+    return tuple(float(getattr(run, figure)) for run in runs)

@@ -1,0 +1,141 @@
+"""The relay and what it is measured against, each a process (with its children) on a port of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bench import processes
+from tests.bench.crowd import SYNC
+from tests.bench.programs import build
+from tests.cluster import free_port
+from tests.waiting import wait_until
+
+CHANNEL = "bench"
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+
+
+class Server:
+    """A server that runs."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], port: int, *, is_relay: bool = False) -> None:
+        self.name = name
+        self.pid = process.pid
+        self.port = port
+        self.is_relay = is_relay
+        self.socket_io = name.startswith("Socket.IO")
+
+    @property
+    def first(self) -> tuple[tuple[str, int], ...]:
+        """What a terminal says first to it, and how many texts it waits for."""
+        return ((SYNC, 1),) if self.is_relay else ()
+
+    @property
+    def path(self) -> str:
+        """Where its WebSocket is."""
+        return "/socket.io/?EIO=4&transport=websocket" if self.socket_io else "/ws"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What wsload must know of it."""
+        return ("-s",) if self.socket_io else ()
+
+    def cpu_seconds(self) -> float:
+        """What it has used so far, with its children."""
+        return processes.cpu_seconds(self.pid)
+
+    def resident_bytes(self) -> int:
+        """The memory it holds."""
+        return processes.resident_bytes(self.pid)
+
+
+@contextmanager
+def started(
+    name: str,
+    command: Sequence[str | Path],
+    port: int,
+    environment: Mapping[str, str] | None = None,
+    *,
+    is_relay: bool = False,
+) -> Iterator[Server]:
+    """A server that runs meanwhile; RuntimeError with its log where it does not start."""
+    surroundings = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **(environment or {})}
+    with tempfile.NamedTemporaryFile(prefix="bench-log-") as log:
+        process = subprocess.Popen(command, env=surroundings, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+
+            def ready() -> bool:
+                if process.poll() is not None:
+                    raise RuntimeError(f"{name} ended: {Path(log.name).read_text()[-2000:]}")
+                return _is_ready(port) if is_relay else _is_open(port)
+
+            wait_until(ready, within=START_SECONDS, what=f"{name} to start")
+            yield Server(name, process, port, is_relay=is_relay)
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def relay(conninfo: str, name: str = "relay", **settings: str) -> Iterator[Server]:
+    """`relay serve` on a database."""
+    port = free_port()
+    environment = {"DATABASE_URL": conninfo, "PORT": str(port), "LOG_LEVEL": "warning", **settings}
+    with started(name, [sys.executable, "-m", "relay", "serve"], port, environment, is_relay=True) as server:
+        yield server
+
+
+@contextmanager
+def c(conninfo: str, *, joined: bool = False) -> Iterator[Server]:
+    """The C reference. Raises NotBuilt."""
+    port = free_port()
+    name = "C, joined sends" if joined else "C, a send each"
+    with started(name, [build("fanout"), str(port), conninfo, CHANNEL, *(["joined"] * joined)], port) as server:
+        yield server
+
+
+@contextmanager
+def plain(conninfo: str) -> Iterator[Server]:
+    """The asyncio loop."""
+    with _reference("plain", "asyncio loop", conninfo) as server:
+        yield server
+
+
+@contextmanager
+def send_text(conninfo: str) -> Iterator[Server]:
+    """The Starlette endpoint."""
+    with _reference("send_text", "Starlette send_text", conninfo) as server:
+        yield server
+
+
+@contextmanager
+def _reference(module: str, name: str, conninfo: str) -> Iterator[Server]:
+    port = free_port()
+    command = [sys.executable, "-m", f"tests.bench.references.{module}", str(port), conninfo, CHANNEL]
+    with started(name, command, port) as server:
+        yield server
