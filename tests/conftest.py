@@ -19,7 +19,8 @@ from tests.served import relay  # noqa: F401 - a fixture
 
 TEMPLATE = "relay_template"
 NUMBERS = count(1)
-TOGETHER = {"chaos": "faults", "faults": "faults", "fuzz": "fuzz"}  # by folder, for `--dist loadgroup`
+# By folder, for `--dist loadgroup`.
+TOGETHER = {"bench": "bench", "chaos": "faults", "faults": "faults", "fuzz": "fuzz"}
 # Of both kinds: enrolled, and signed.
 TOKEN = re.compile(r"minipos_[A-Za-z0-9_-]{43}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.")
 PLAIN_SETTINGS = {"DATABASE_URL", "HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "NODE_ENV"}

@@ -20,16 +20,21 @@ from typing import Any
 
 import click
 
-from tests.bench import arriving, fanout, peers
+from tests.bench import arriving, fanout, growth, peers, resting, sqlcost, storm, writes
 from tests.bench.figures import Line, table
 from tests.bench.ground import FULL, QUICK, Ground, ground, progress
 from tests.bench.programs import NotBuilt, build
 
 ROWS: Mapping[str, Callable[[Ground], Iterator[Line]]] = {
+    "memory": arriving.memory,  # first, for its processes must be new
+    "handshakes": arriving.handshakes,
     "paced": fanout.paced,
     "burst": fanout.burst,
-    "memory": arriving.memory,
-    "handshakes": arriving.handshakes,
+    "writes": writes.writes,
+    "rest": resting.rest,
+    "storm": storm.storm,
+    "growth": growth.growth,
+    "sql": sqlcost.sql,
 }
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack
 from resource import RLIMIT_NOFILE, getrlimit
 
-from tests.bench import peers, servers
+from tests.bench.beside import beside
 from tests.bench.crowd import crowd
 from tests.bench.figures import Line, Reach
-from tests.bench.ground import Ground
-from tests.bench.programs import NotBuilt
-from tests.bench.servers import Server
+from tests.bench.ground import FULL, Ground
+from tests.bench.servers import JOINED, RELAY
 from tests.waiting import pause
 
 SPARE_DESCRIPTORS = 500
-SETTLE_SECONDS = 0.5  # until those who left are forgotten
+OTHERS_IDLE_SECONDS = 0.5
+SETTLE_SECONDS = 0.3  # until those who left are forgotten
 
 
 def memory(ground: Ground) -> Iterator[Line]:
@@ -25,20 +24,17 @@ def memory(ground: Ground) -> Iterator[Line]:
     terminals = min(sizes.idle_terminals, getrlimit(RLIMIT_NOFILE)[1] - SPARE_DESCRIPTORS)
     if terminals < sizes.idle_terminals:
         ground.skip(f"more than {terminals} idle terminals", "a process may not open more files (ulimit -Hn)")
-    found: dict[str, tuple[float, ...]] = {}
-    with ExitStack() as stack:
-        for server in _servers(ground, stack):
-            ground.tell(f"memory: {server.name}")
-            empty = server.resident_bytes()
-            with crowd(server.port, terminals, *server.options, path=server.path, first=server.first):
-                pause(sizes.idle_seconds if server.is_relay else 1.0)
-                found[server.name] = ((server.resident_bytes() - empty) / terminals / 1024,)
-            if server.is_relay:
-                yield Line("memory", "MiB of the empty relay", (empty / 1024**2,))
-    for name in found:
-        if name != "relay":
-            what = f"KiB per idle terminal ({terminals:,})"
-            yield Line("memory", what, found["relay"], name, found[name], Reach(14))
+    empty: dict[str, float] = {}
+    each: dict[str, list[float]] = {}
+    for server in beside(ground).without(JOINED):
+        ground.tell(f"memory: {server.name}")
+        before = server.resident_bytes()
+        with crowd(server.port, terminals, *server.options, path=server.path, first=server.first):
+            pause(sizes.idle_seconds if server.is_relay else OTHERS_IDLE_SECONDS)
+            each[server.name] = [(server.resident_bytes() - before) / terminals / 1024]
+        empty[server.name] = before / 1024**2
+    yield from _lines("memory", f"KiB per idle terminal ({terminals:,})", each, Reach(14))
+    yield Line("memory", "MiB of the empty relay", (empty[RELAY],))
 
 
 def handshakes(ground: Ground) -> Iterator[Line]:
@@ -46,34 +42,21 @@ def handshakes(ground: Ground) -> Iterator[Line]:
     count = ground.sizes.handshakes
     cpu: dict[str, list[float]] = defaultdict(list)
     seconds: dict[str, list[float]] = defaultdict(list)
-    with ExitStack() as stack:
-        beside = _servers(ground, stack)
-        for number in range(ground.sizes.rounds):
-            for server in beside:
-                ground.tell(f"handshakes: {server.name}, round {number + 1} of {ground.sizes.rounds}")
-                before = server.cpu_seconds()
-                with crowd(server.port, count, *server.options, path=server.path, first=server.first) as terminals:
-                    cpu[server.name].append(server.cpu_seconds() - before)
-                    seconds[server.name].append(terminals.connected.seconds)
-                pause(SETTLE_SECONDS)
-    for name in cpu:
-        if name != "relay":
-            what = f"CPU s for {count:,}"
-            yield Line("handshakes", what, tuple(cpu["relay"]), name, tuple(cpu[name]), Reach(2))
-    for name in seconds:
-        if name != "relay":
-            yield Line("handshakes", f"s for {count:,}", tuple(seconds["relay"]), name, tuple(seconds[name]))
+    for number in range(ground.sizes.rounds):
+        for server in beside(ground).without(JOINED):
+            ground.tell(f"handshakes: {server.name}, round {number + 1} of {ground.sizes.rounds}")
+            before = server.cpu_seconds()
+            with crowd(server.port, count, *server.options, path=server.path, first=server.first) as terminals:
+                cpu[server.name].append(server.cpu_seconds() - before)
+                seconds[server.name].append(terminals.connected.seconds)
+            pause(SETTLE_SECONDS)
+    yield from _lines("handshakes", f"CPU s for {count:,}", cpu, Reach(2) if count == FULL.handshakes else None)
+    yield from _lines("handshakes", f"s for {count:,}", seconds, None)
 
 
-def _servers(ground: Ground, stack: ExitStack) -> list[Server]:
-    conninfo = stack.enter_context(ground.database())
-    beside = [stack.enter_context(servers.relay(conninfo))]
-    try:
-        beside.append(stack.enter_context(servers.c(conninfo)))
-    except NotBuilt as why:
-        ground.skip("the C reference", why)
-    beside.append(stack.enter_context(servers.plain(conninfo)))
-    beside.append(stack.enter_context(servers.send_text(conninfo)))
-    if ground.peers:
-        beside += [stack.enter_context(peer) for peer in peers.servers(ground.peers, conninfo)]
-    return beside
+def _lines(row: str, what: str, found: dict[str, list[float]], reach: Reach | None) -> Iterator[Line]:
+    """The relay's figure beside each reference's; what it has to reach is said once."""
+    for name, runs in found.items():
+        if name != RELAY:
+            yield Line(row, what, tuple(found[RELAY]), name, tuple(runs), reach)
+            reach = None

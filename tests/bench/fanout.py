@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import NamedTuple
 
-from tests.bench import peers, servers
+from tests.bench.beside import beside
 from tests.bench.crowd import GATHER_MICROSECONDS, crowd
 from tests.bench.figures import Line, Reach
 from tests.bench.ground import Ground
-from tests.bench.programs import NotBuilt
 from tests.bench.publishing import Publisher
-from tests.bench.servers import Server
+from tests.bench.servers import EACH, JOINED, RELAY, SEND_TEXT, Server
 
-RELAY, JOINED = "relay", "C, joined sends"
-SLOW = ("Starlette send_text", "asyncio loop")  # they write each message by itself, or do not keep up
 AT_LEAST_PEERS = 12
 
 
@@ -35,12 +32,11 @@ def paced(ground: Ground) -> Iterator[Line]:
     sizes = ground.sizes
 
     def run(server: Server, conninfo: str) -> Run:
-        changes = sizes.slow_paced_changes if server.name == SLOW[0] else sizes.paced_changes
+        changes = sizes.slow_paced_changes if server.name == SEND_TEXT else sizes.paced_changes
         return measure(ground, server, conninfo, changes, lambda publisher: publisher.pace(changes, sizes.paced_rate))
 
-    with ExitStack() as stack:
-        runs = _rounds(ground, stack, "paced", run, joined=False)
-    yield from lines("paced", "CPU µs per delivery", runs, "cpu_us", {"C, a send each": Reach(1.5, ratio=True)})
+    runs = _rounds(ground, "paced", run, without=JOINED)
+    yield from lines("paced", "CPU µs per delivery", runs, "cpu_us", {EACH: Reach(1.5, ratio=True)})
     yield from lines("paced", "p50 ms", runs, "p50_ms", {})
     yield from lines("paced", "p99 ms", runs, "p99_ms", {})
     yield load_line("paced", runs)
@@ -55,8 +51,7 @@ def burst(ground: Ground) -> Iterator[Line]:
         changes = sizes.burst_changes if joins else sizes.slow_burst_changes
         return measure(ground, server, conninfo, changes, lambda publisher: publisher.burst(changes))
 
-    with ExitStack() as stack:
-        runs = _rounds(ground, stack, "burst", run, joined=True)
+    runs = _rounds(ground, "burst", run, without=EACH)
     best = {name: Reach(AT_LEAST_PEERS, at_most=False, ratio=True) for name in runs if name not in (RELAY, JOINED)}
     reaches = {JOINED: Reach(0.6, at_most=False, ratio=True), **best}
     yield from lines("burst", "deliveries/s", runs, "rate", reaches)
@@ -92,24 +87,14 @@ def measure(ground: Ground, server: Server, conninfo: str, changes: int, publish
     )
 
 
-def _rounds(
-    ground: Ground, stack: ExitStack, row: str, run: Callable[[Server, str], Run], *, joined: bool
-) -> dict[str, list[Run]]:
+def _rounds(ground: Ground, row: str, run: Callable[[Server, str], Run], *, without: str) -> dict[str, list[Run]]:
     """Each server in turn, and that so many times."""
-    conninfo = stack.enter_context(ground.database())
-    beside = [stack.enter_context(servers.relay(conninfo))]
-    try:
-        beside.append(stack.enter_context(servers.c(conninfo, joined=joined)))
-    except NotBuilt as why:
-        ground.skip("the C reference", why)
-    beside += [stack.enter_context(one(conninfo)) for one in (servers.plain, servers.send_text)]
-    if ground.peers:
-        beside += [stack.enter_context(peer) for peer in peers.servers(ground.peers, conninfo)]
+    everybody = beside(ground)
     runs: dict[str, list[Run]] = defaultdict(list)
     for number in range(ground.sizes.rounds):
-        for server in beside:
+        for server in everybody.without(without):
             ground.tell(f"{row}: {server.name}, round {number + 1} of {ground.sizes.rounds}")
-            runs[server.name].append(run(server, conninfo))
+            runs[server.name].append(run(server, everybody.conninfo))
     return runs
 
 

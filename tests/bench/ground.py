@@ -6,8 +6,8 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -16,21 +16,22 @@ from typing import Any
 import psycopg
 
 from relay.schema import apply
-from tests.bench.servers import CHANNEL
+from tests.bench.servers import Beside
 from tests.cluster import BIN_DIR, TestCluster, free_port
 
+TEMPLATE = "bench_template"
+
 # The payload way: a trigger puts the row into NOTIFY. (A row of more than 8,000 bytes would fail.)
-PAYLOAD_WAY = f"""
+PAYLOAD_WAY = """
 create schema bench;
-create table bench.tables (id bigint primary key, data text not null);
+create table bench.tables (channel text primary key, data text not null);
 create function bench.notify() returns trigger language plpgsql as $$
 begin
-  perform pg_notify('{CHANNEL}', new.data);
+  perform pg_notify(new.channel, new.data);
   return null;
 end
 $$;
 create trigger a_notify after update on bench.tables for each row execute function bench.notify();
-insert into bench.tables values (1, '');
 """
 
 
@@ -58,8 +59,10 @@ class Sizes:
     storm_terminals: int = 5000
     storm_restaurants: int = 50
     growth: int = 10  # times the smaller
+    growth_changes: int = 100
+    log_rows: int = 20_000  # the smaller log
     orders: int = 1_000_000
-    pgbench_seconds: int = 4
+    pgbench_seconds: float = 4.0
     bulk_rows: int = 10_000
 
 
@@ -75,11 +78,12 @@ QUICK = Sizes(
     rest_changes=60,
     storm_terminals=1000,
     orders=100_000,
-    pgbench_seconds=2,
+    pgbench_seconds=2.0,
 )
 TINY = Sizes(
     rounds=1,
     terminals=10,
+    paced_rate=200,
     paced_changes=10,
     slow_paced_changes=10,
     burst_changes=50,
@@ -89,14 +93,18 @@ TINY = Sizes(
     handshakes=20,
     writers=8,
     write_restaurants=4,
-    write_seconds=0.3,
+    write_seconds=0.2,
+    flush_microseconds=100,
+    rest_rate=100,
     rest_terminals=5,
     rest_changes=10,
     storm_terminals=16,
     storm_restaurants=2,
     growth=2,
+    growth_changes=5,
+    log_rows=200,
     orders=200,
-    pgbench_seconds=1,
+    pgbench_seconds=0.0,
     bulk_rows=50,
 )
 
@@ -109,21 +117,29 @@ class Ground:
     sizes: Sizes
     peers: Path | None = None  # a folder with what npm has installed
     tell: Callable[[str], None] = lambda _: None
+    stack: ExitStack = field(default_factory=ExitStack)  # what is shared by the rows ends with it
+    beside: Beside | None = None
     skipped: dict[str, str] = field(default_factory=dict)  # what is left out, and why
+    _has_template: bool = False
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     @contextmanager
-    def database(self, *, restaurants: int = 1) -> Iterator[str]:
-        """A database with the schema, so many restaurants (default, r1, r2, ...), and the payload way's table."""
+    def database(self, *, restaurants: int = 0) -> Iterator[str]:
+        """A database with the schema, so many restaurants (default, r0, r1, ...), and the payload way's table."""
+        if not self._has_template:
+            self.cluster.create_database(TEMPLATE)
+            asyncio.run(apply(self.cluster.conninfo(TEMPLATE)))
+            with psycopg.connect(self.cluster.conninfo(TEMPLATE), autocommit=True) as connection:
+                connection.execute(PAYLOAD_WAY.encode())
+            self._has_template = True
         name = f"bench_{next(self._numbers)}"
-        self.cluster.create_database(name)
+        with psycopg.connect(self.cluster.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(f'create database "{name}" template "{TEMPLATE}"'.encode())
         conninfo = self.cluster.conninfo(name)
-        asyncio.run(apply(conninfo))
         with psycopg.connect(conninfo, autocommit=True) as connection:
-            connection.execute(PAYLOAD_WAY.encode())
             connection.execute(
-                "insert into pos.restaurants (slug, name) select 'r' || n, n::text from generate_series(1, %s) as n",
-                (restaurants - 1,),
+                "insert into pos.restaurants (slug, name) select 'r' || n, 'R' from generate_series(0, %s - 1) as n",
+                (restaurants,),
             )
         try:
             yield conninfo
@@ -141,16 +157,16 @@ class Ground:
 @contextmanager
 def ground(sizes: Sizes, tell: Callable[[str], None], *, peers: Path | None = None) -> Iterator[Ground]:
     """A new PostgreSQL on disk that flushes as it would in use."""
-    with cluster() as running:
-        yield Ground(running, sizes, peers, tell)
+    with cluster() as running, ExitStack() as stack:
+        yield Ground(running, sizes, peers, tell, stack)
 
 
 @contextmanager
-def cluster(**surroundings: str) -> Iterator[TestCluster]:
-    """A new PostgreSQL on disk, its processes with these environment variables."""
+def cluster(surroundings: Mapping[str, str] | None = None, **more: str) -> Iterator[TestCluster]:
+    """A new PostgreSQL on disk, its processes with these environment variables, and more settings."""
     folder = Path(tempfile.mkdtemp(prefix="relay-bench-"))
-    options = {"max_connections": "200", "max_wal_size": "4GB", "track_functions": "all"}
-    running = BenchCluster(folder, bin_dir=BIN_DIR, port=free_port(), options=options, surroundings=surroundings)
+    options = {"max_connections": "200", "max_wal_size": "4GB", "track_functions": "all", **more}
+    running = BenchCluster(folder, bin_dir=BIN_DIR, port=free_port(), options=options, surroundings=surroundings or {})
     try:
         running.start()
         yield running
@@ -162,21 +178,14 @@ def cluster(**surroundings: str) -> Iterator[TestCluster]:
 class BenchCluster(TestCluster):
     """A cluster whose server can be given environment variables."""
 
-    def __init__(self, folder: Path, *, surroundings: dict[str, str], **more: Any) -> None:
+    def __init__(self, folder: Path, *, surroundings: Mapping[str, str], **more: Any) -> None:
         super().__init__(folder, **more)
         self._more = surroundings
 
-    def _launch(self) -> None:
-        # Only the server itself: initdb flushes a thousand files.
-        self._launching = True
-        super()._launch()
-        self._launching = False
-
     def _surroundings(self) -> dict[str, Any]:
         found = super()._surroundings()
-        if getattr(self, "_launching", False):
-            found["env"] = {**found["env"], **self._more}
-        return found
+        # Only the server: initdb flushes a thousand files.
+        return {**found, "env": {**found["env"], **self._more}} if self.data.exists() else found
 
 
 def progress(text: str) -> None:

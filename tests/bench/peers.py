@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tests.bench.servers import CHANNEL, Server, started
+from tests.bench.servers import Server, channel, process_of
 from tests.cluster import free_port
 
 SOURCES = Path(__file__).parent / "peers"
@@ -48,5 +48,5 @@ def _peer(folder: Path, program: str, name: str, conninfo: str) -> Iterator[Serv
         "PGDATABASE": parts["dbname"],
         "NODE_ENV": "production",
     }
-    with started(name, ["node", folder / program, str(port), CHANNEL], port, environment) as server:
+    with process_of(name, ["node", folder / program, str(port), channel(name)], port, environment) as server:
         yield server

@@ -9,14 +9,14 @@ from collections.abc import Callable
 import psycopg
 
 from relay import protocol
-from tests.bench.servers import CHANNEL, Server
+from tests.bench.servers import Server
 from tests.waiting import pause
 
 BYTES = 300  # of the message a terminal receives
 TABLE = {"id": "bench", "number": 1, "seats": 4, "status": "available"}
 
-CHANGE = "select pos.update_table(1, 'update', %s, 'bench')"
-PAYLOAD = "update bench.tables set data = %s where id = 1"
+CHANGE = "select pos.update_table(1, 'update', %(text)s, 'bench')"
+PAYLOAD = "update bench.tables set data = %(text)s where channel = %(channel)s"
 
 
 class Publisher:
@@ -25,13 +25,18 @@ class Publisher:
     def __init__(self, conninfo: str, server: Server) -> None:
         self._connection = psycopg.connect(conninfo, autocommit=True)
         self._text: Callable[[int], str] = _row if server.is_relay else _message
-        self._statement = CHANGE if server.is_relay else PAYLOAD
+        self._statement = (CHANGE if server.is_relay else PAYLOAD).encode()
+        self._channel = server.channel
+        self._connection.execute("insert into bench.tables values (%s, '') on conflict do nothing", (self._channel,))
         if server.is_relay:
             self._connection.execute("select pos.update_table(1, 'add', %s, 'bench')", (json.dumps(TABLE),))
 
     def close(self) -> None:
         """Let go of the database."""
         self._connection.close()
+
+    def _parameters(self, number: int) -> dict[str, str]:
+        return {"channel": self._channel, "text": self._text(number)}
 
     def pace(self, changes: int, rate: float) -> float:
         """So many changes, `rate` a second; seconds by which the latest was late."""
@@ -40,13 +45,13 @@ class Publisher:
             wait = began + number / rate - time.monotonic()
             pause(max(0.0, wait))
             latest = max(latest, -wait)
-            self._connection.execute(self._statement.encode(), (self._text(number + 1),))
+            self._connection.execute(self._statement, self._parameters(number + 1))
         return latest
 
     def burst(self, changes: int) -> None:
         """So many changes in one transaction."""
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            cursor.executemany(self._statement.encode(), [(self._text(number + 1),) for number in range(changes)])
+            cursor.executemany(self._statement, [self._parameters(number + 1) for number in range(changes)])
 
 
 def _row(number: int) -> str:
@@ -65,5 +70,5 @@ def _row(number: int) -> str:
 
 def _message(number: int) -> str:
     """A message of BYTES, ready as it is."""
-    head = f'{{"n":{number},"t":{time.time_ns()},"channel":"{CHANNEL}","pad":"'
+    head = f'{{"n":{number},"t":{time.time_ns()},"pad":"'
     return f'{head}{"x" * max(0, BYTES - len(head) - 2)}"}}'

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.bench import processes
 from tests.bench.crowd import SYNC
@@ -18,19 +19,46 @@ from tests.bench.programs import build
 from tests.cluster import free_port
 from tests.waiting import wait_until
 
-CHANNEL = "bench"
+RELAY, EACH, JOINED, PLAIN, SEND_TEXT = (
+    "relay",
+    "C, a send each",
+    "C, joined sends",
+    "asyncio loop",
+    "Starlette send_text",
+)
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+
+
+class Beside(NamedTuple):
+    """Servers on one database."""
+
+    conninfo: str
+    servers: list[Server]
+
+    def without(self, *names: str) -> list[Server]:
+        """Those that are not named so."""
+        return [server for server in self.servers if server.name not in names]
 
 
 class Server:
     """A server that runs."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], port: int, *, is_relay: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        process: subprocess.Popen[bytes],
+        port: int,
+        ready: Callable[[], bool],
+        *,
+        is_relay: bool = False,
+    ) -> None:
         self.name = name
         self.pid = process.pid
         self.port = port
         self.is_relay = is_relay
+        self.channel = channel(name)
+        self._ready = ready
         self.socket_io = name.startswith("Socket.IO")
 
     @property
@@ -48,6 +76,10 @@ class Server:
         """What wsload must know of it."""
         return ("-s",) if self.socket_io else ()
 
+    def wait(self) -> None:
+        """Wait until it serves; RuntimeError with its log where it ends instead."""
+        wait_until(self._ready, within=START_SECONDS, what=f"{self.name} to start")
+
     def cpu_seconds(self) -> float:
         """What it has used so far, with its children."""
         return processes.cpu_seconds(self.pid)
@@ -58,7 +90,7 @@ class Server:
 
 
 @contextmanager
-def started(
+def process_of(
     name: str,
     command: Sequence[str | Path],
     port: int,
@@ -66,7 +98,7 @@ def started(
     *,
     is_relay: bool = False,
 ) -> Iterator[Server]:
-    """A server that runs meanwhile; RuntimeError with its log where it does not start."""
+    """A server that is started, and stopped at the end; whoever wants to use it waits first."""
     surroundings = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **(environment or {})}
     with tempfile.NamedTemporaryFile(prefix="bench-log-") as log:
         process = subprocess.Popen(command, env=surroundings, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -77,8 +109,7 @@ def started(
                     raise RuntimeError(f"{name} ended: {Path(log.name).read_text()[-2000:]}")
                 return _is_ready(port) if is_relay else _is_open(port)
 
-            wait_until(ready, within=START_SECONDS, what=f"{name} to start")
-            yield Server(name, process, port, is_relay=is_relay)
+            yield Server(name, process, port, ready, is_relay=is_relay)
         finally:
             process.terminate()
             try:
@@ -101,12 +132,25 @@ def _is_ready(port: int) -> bool:
         return False
 
 
+def channel(name: str) -> str:
+    """What a reference listens to, so that it hears its own changes only."""
+    return f"bench {name}"
+
+
+def together(stack: ExitStack, *starting: AbstractContextManager[Server]) -> list[Server]:
+    """Servers that start at the same time, all ready; they are stopped when `stack` ends."""
+    found = [stack.enter_context(one) for one in starting]
+    for one in found:
+        one.wait()
+    return found
+
+
 @contextmanager
-def relay(conninfo: str, name: str = "relay", **settings: str) -> Iterator[Server]:
+def relay(conninfo: str, name: str = RELAY, **settings: str) -> Iterator[Server]:
     """`relay serve` on a database."""
     port = free_port()
     environment = {"DATABASE_URL": conninfo, "PORT": str(port), "LOG_LEVEL": "warning", **settings}
-    with started(name, [sys.executable, "-m", "relay", "serve"], port, environment, is_relay=True) as server:
+    with process_of(name, [sys.executable, "-m", "relay", "serve"], port, environment, is_relay=True) as server:
         yield server
 
 
@@ -114,28 +158,30 @@ def relay(conninfo: str, name: str = "relay", **settings: str) -> Iterator[Serve
 def c(conninfo: str, *, joined: bool = False) -> Iterator[Server]:
     """The C reference. Raises NotBuilt."""
     port = free_port()
-    name = "C, joined sends" if joined else "C, a send each"
-    with started(name, [build("fanout"), str(port), conninfo, CHANNEL, *(["joined"] * joined)], port) as server:
+    name = JOINED if joined else EACH
+    with process_of(
+        name, [build("fanout"), str(port), conninfo, channel(name), *(["joined"] * joined)], port
+    ) as server:
         yield server
 
 
 @contextmanager
 def plain(conninfo: str) -> Iterator[Server]:
     """The asyncio loop."""
-    with _reference("plain", "asyncio loop", conninfo) as server:
+    with _reference("plain", PLAIN, conninfo) as server:
         yield server
 
 
 @contextmanager
 def send_text(conninfo: str) -> Iterator[Server]:
     """The Starlette endpoint."""
-    with _reference("send_text", "Starlette send_text", conninfo) as server:
+    with _reference("send_text", SEND_TEXT, conninfo) as server:
         yield server
 
 
 @contextmanager
 def _reference(module: str, name: str, conninfo: str) -> Iterator[Server]:
     port = free_port()
-    command = [sys.executable, "-m", f"tests.bench.references.{module}", str(port), conninfo, CHANNEL]
-    with started(name, command, port) as server:
+    command = [sys.executable, "-m", f"tests.bench.references.{module}", str(port), conninfo, channel(name)]
+    with process_of(name, command, port) as server:
         yield server

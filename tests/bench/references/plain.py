@@ -21,7 +21,7 @@ from psycopg import sql
 from relay.frames import encode
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
-CHANGE = "update bench.tables set data = %s where id = 1"
+CHANGE = "update bench.tables set data = %s where channel = %s"
 terminals: set[Terminal] = set()
 changes: asyncio.Queue[tuple[Terminal, str]]
 
@@ -73,11 +73,12 @@ class Terminal(asyncio.Protocol):
         return bytes(byte ^ mask[place & 3] for place, byte in enumerate(masked)).decode()
 
 
-async def write(conninfo: str) -> None:
+async def write(conninfo: str, channel: str) -> None:
     async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        await connection.execute("insert into bench.tables values (%s, '') on conflict do nothing", (channel,))
         while True:
             terminal, text = await changes.get()
-            await connection.execute(CHANGE, (text,))
+            await connection.execute(CHANGE, (text, channel))
             terminal.transport.write(encode('{"type":"ACK","data":{}}')[0])
 
 
@@ -96,7 +97,7 @@ async def main(port: int, conninfo: str, channel: str) -> None:
     server = await asyncio.get_running_loop().create_server(Terminal, "127.0.0.1", port, backlog=4096)
     async with server, asyncio.TaskGroup() as tasks:
         tasks.create_task(hear(conninfo, channel))
-        tasks.create_task(write(conninfo))
+        tasks.create_task(write(conninfo, channel))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""Row `rest`: a waiter's change on another terminal's screen, while little is going on; and where the time goes."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.bench import servers
+from tests.bench.beside import beside
+from tests.bench.crowd import crowd
+from tests.bench.figures import Line, Reach
+from tests.bench.ground import Ground
+from tests.bench.publishing import TABLE
+from tests.bench.servers import Server
+from tests.bench.traced import STAGES
+from tests.cluster import free_port
+
+PAD = "x" * 100
+CHANGE = (
+    '{"type":"UPDATE_TABLE","id":"{i}-{t}","clientId":"till-{i}","data":{"action":"update","data":'
+    '{"id":"bench","n":{n},"t":{t},"pad":"' + PAD + '"}}}'
+)
+PAYLOAD = "asyncio loop, row in NOTIFY"
+
+
+def rest(ground: Ground) -> Iterator[Line]:
+    """Few terminals, few changes."""
+    sizes = ground.sizes
+    relay: list[dict[str, Any]] = []
+    payload: list[dict[str, Any]] = []
+    conninfo = beside(ground).conninfo
+    _add_table(conninfo)
+    by_name = {server.name: server for server in beside(ground).servers}
+    for number in range(sizes.rounds):
+        for found, name in ((relay, servers.RELAY), (payload, servers.PLAIN)):
+            ground.tell(f"rest: {name}, round {number + 1} of {sizes.rounds}")
+            found.append(_measure(ground, by_name[name]))
+    yield Line("rest", "p50 ms", _part(relay, "p50"), PAYLOAD, _part(payload, "p50"), Reach(4))
+    yield Line("rest", "p99 ms", _part(relay, "p99"), PAYLOAD, _part(payload, "p99"), Reach(12))
+    more = tuple(a - b for a, b in zip(_part(relay, "p50"), _part(payload, "p50"), strict=True))
+    yield Line("rest", "p50 ms more than that", more, reach=Reach(1))
+    ground.tell("rest: where the time goes")
+    taken = _traced(ground, conninfo)
+    for name in STAGES:
+        yield Line("rest", f"of it {name}, ms", tuple(taken[name]))
+
+
+def _measure(ground: Ground, server: Server) -> dict[str, Any]:
+    sizes = ground.sizes
+    load = ("-B", CHANGE, "-P", sizes.rest_rate, "-m", sizes.rest_changes)
+    with crowd(server.port, sizes.rest_terminals, *load, first=server.first) as terminals:
+        terminals.begin()
+        found = terminals.result()
+    if found["lost"]:
+        raise RuntimeError(f"{server.name} lost {found['lost']} deliveries")
+    return dict(found["age_ms"])
+
+
+def _traced(ground: Ground, conninfo: str) -> dict[str, list[float]]:
+    """The median of each stage, in a list."""
+    found: dict[str, list[float]] = defaultdict(list)
+    with tempfile.NamedTemporaryFile(prefix="bench-trace-") as file:
+        port = free_port()
+        environment = {"DATABASE_URL": conninfo, "PORT": str(port), "LOG_LEVEL": "warning"}
+        command = [sys.executable, "-m", "tests.bench.traced", file.name]
+        with servers.process_of("traced relay", command, port, environment, is_relay=True) as server:
+            server.wait()
+            _measure(ground, server)
+        taken = json.loads(Path(file.name).read_text())
+    for name in STAGES:
+        found[name].append(statistics.median(taken[name]))
+    return found
+
+
+def _add_table(conninfo: str) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("select pos.update_table(1, 'add', %s, 'bench')", (json.dumps(TABLE),))
+
+
+def _part(runs: list[dict[str, Any]], name: str) -> tuple[float, ...]:
+    return tuple(float(run[name]) for run in runs)
