@@ -25,8 +25,10 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 README, PROTOCOL, GUARANTEES = ROOT / "README.md", ROOT / "docs" / "protocol.md", ROOT / "docs" / "guarantees.md"
-DBA, TERMINALS = ROOT / "docs" / "dba.md", ROOT / "docs" / "terminals.md"
-PAGES = [README, PROTOCOL, GUARANTEES, DBA, TERMINALS, ROOT / "docs" / "operations.md", ROOT / "CHANGELOG.md"]
+DBA, TERMINALS, OPERATIONS, PERFORMANCE = (
+    ROOT / "docs" / f"{name}.md" for name in ("dba", "terminals", "operations", "performance")
+)
+PAGES = [README, PROTOCOL, GUARANTEES, DBA, TERMINALS, OPERATIONS, PERFORMANCE, ROOT / "CHANGELOG.md"]
 
 
 def blocks(page: Path, language: str) -> list[str]:

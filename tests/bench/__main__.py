@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from tests.bench import arriving, fanout, growth, peers, resting, sqlcost, storm, writes
 from tests.bench.figures import Line, table
 from tests.bench.ground import FULL, QUICK, Ground, ground, progress
+from tests.bench.page import said
 from tests.bench.programs import NotBuilt, build
 
 ROWS: Mapping[str, Callable[[Ground], Iterator[Line]]] = {
@@ -63,6 +63,7 @@ def main(
     sizes = replace(sizes, rounds=rounds or sizes.rounds, idle_terminals=idle_terminals or sizes.idle_terminals)
     began = time.monotonic()
     lines: list[Line] = []
+    seconds: dict[str, float] = {}
     with ExitStack() as stack:
         folder = None
         if with_peers:
@@ -70,16 +71,20 @@ def main(
             folder = stack.enter_context(peers.installed())
         made = stack.enter_context(ground(sizes, tell, peers=folder))
         for name in [name for name in ROWS if not rows or name in rows]:
+            row_began = time.monotonic()
             lines += ROWS[name](made)
+            seconds[name] = round(time.monotonic() - row_began, 1)
     progress("")
     run = {
         "machine": _machine(),
+        "when": time.strftime("%Y-%m-%d", time.gmtime()),
         "seconds": round(time.monotonic() - began),
+        "seconds_of_rows": seconds,
         "quick": quick,
         "skipped": made.skipped,
         "lines": [line.as_json() for line in lines],
     }
-    print(f"{table(lines)}\n\n{_under(run)}")
+    print(f"{table(lines)}\n\n{said(run)}")
     if target:
         target.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n")
 
@@ -104,10 +109,6 @@ def _machine() -> str:
     )
     kernel = platform.release().partition("-")[0]
     return f"{os.cpu_count()} cores of {model}, Linux {kernel}, Python {platform.python_version()}"
-
-
-def _under(run: Mapping[str, Any]) -> str:
-    return f"{run['machine']}; {run['seconds']} s{'; a quick look' if run['quick'] else ''}"
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,8 +39,8 @@ class Crowd:
     def begin(self) -> None:
         """Let them send the changes they were made for."""
         assert self._process.stdin is not None
-        self._process.stdin.write(".")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended, with all it waited for
+            os.write(self._process.stdin.fileno(), b".")
 
     def result(self, *, end: bool = False) -> dict[str, Any]:
         """What they counted, once all have had what they wait for; `end` sends them home now."""

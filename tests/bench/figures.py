@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-TIE = 0.2  # two figures of one run that differ by less say nothing
+SAID_ONCE = 3  # headings
+TO_THE_RIGHT = {2, 4, 5}
 HEADINGS = ("row", "measured", "relay", "reference", "its figure", "ratio", "reach")
 
 
@@ -81,36 +82,33 @@ class Line:
 
 def number(value: float) -> str:
     """Three digits that count, thousands apart."""
-    if value == 0:
+    rounded = float(f"{value:.3g}")
+    if rounded == 0:
         return "0"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    digits = 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 3
-    return f"{value:.{digits}f}"
+    size = abs(rounded)
+    return f"{rounded:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3}f}"
 
 
 def table(lines: Sequence[Line]) -> str:
     """All lines, as Markdown that can be read as it is."""
-    rows = [HEADINGS, *(line.cells() for line in _without_repeats(lines))]
+    rows = [HEADINGS, *_without_repeats(line.cells() for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    right = {2, 4, 5}
 
-    def written(row: Sequence[str]) -> str:
-        cells = (
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    def written(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(w) if c in TO_THE_RIGHT else cell.ljust(w)
+            for c, (cell, w) in enumerate(zip(cells, widths, strict=True))
         )
-        return f"| {' | '.join(cells)} |"
+        return f"| {' | '.join(padded)} |"
 
-    rule = "| " + " | ".join("-" * (width - 1) + (":" if c in right else "-") for c, width in enumerate(widths)) + " |"
-    return "\n".join((written(rows[0]), rule, *map(written, rows[1:])))
+    rule = [("-" * (width - 1)) + (":" if column in TO_THE_RIGHT else "-") for column, width in enumerate(widths)]
+    return "\n".join(map(written, (rows[0], rule, *rows[1:])))
 
 
-def _without_repeats(lines: Iterable[Line]) -> list[Line]:
-    """The row's name only where it begins."""
-    shown: list[Line] = []
-    last = ""
-    for line in lines:
-        shown.append(Line(**{**vars(line), "row": "" if line.row == last else line.row}))
-        last = line.row
-    return shown
+def _without_repeats(rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """The row's name, what was measured and the relay's figure only where they begin."""
+    last: tuple[str, ...] = ("",) * len(HEADINGS)
+    for row in rows:
+        same = next((place for place in range(SAID_ONCE) if row[place] != last[place]), SAID_ONCE)
+        yield ("",) * same + row[same:]
+        last = row

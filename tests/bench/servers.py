@@ -106,10 +106,14 @@ def process_of(
 
             def ready() -> bool:
                 if process.poll() is not None:
-                    raise RuntimeError(f"{name} ended: {Path(log.name).read_text()[-2000:]}")
+                    raise RuntimeError(f"{name} ended with status {process.returncode}")
                 return _is_ready(port) if is_relay else _is_open(port)
 
             yield Server(name, process, port, ready, is_relay=is_relay)
+        except Exception as error:
+            if said := Path(log.name).read_text()[-2000:]:
+                error.add_note(f"{name}{'' if process.poll() is None else ' has ended, and'} said: {said}")
+            raise
         finally:
             process.terminate()
             try:

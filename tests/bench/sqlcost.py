@@ -52,6 +52,9 @@ def sql(ground: Ground) -> Iterator[Line]:
         for number in range(sizes.rounds):
             ground.tell(f"sql: pgbench, round {number + 1} of {sizes.rounds}")
             for found, script, options in ((function, FUNCTION, NO_FLUSH), (bare, UPDATE, f"{NO_FLUSH} {BARE}")):
+                # What the run before has left behind: old versions of rows that are changed thousands of times.
+                with psycopg.connect(conninfo, autocommit=True) as connection:
+                    connection.execute("vacuum analyze")
                 rate = transactions_per_second(
                     ground.cluster, conninfo, script, sizes.pgbench_seconds / 2, options=options
                 )

@@ -48,9 +48,8 @@ def storm(ground: Ground) -> Iterator[Line]:
     """Half of the terminals hold all, a quarter lacks changes, a quarter holds nothing."""
     sizes = ground.sizes
     runs: list[Storm] = []
-    for number in range(max(1, sizes.rounds - 1)):
-        ground.tell(f"storm: round {number + 1}")
-        runs.append(_storm(ground, then_change=True))
+    ground.tell("storm: who is live")
+    runs.append(_storm(ground, then_change=True))
     # A change is read, too: what the storm itself reads is counted where there is none.
     ground.tell("storm: what it reads")
     runs.append(_storm(ground, then_change=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -98,6 +98,8 @@ def writes(ground: Ground) -> Iterator[Line]:
             relay.append(_measure(ground, server, conninfo))
             size = max(1, round(relay[-1].batch))
             script = BATCH.format(terminals=sizes.writers, size=size, pad=PAD)
+            with psycopg.connect(conninfo, autocommit=True) as connection:
+                _tidy(connection)
             rate = transactions_per_second(ground.cluster, conninfo, script, sizes.pgbench_seconds / 2)
             pgbench.append(rate * size)
     yield Line(
@@ -142,9 +144,15 @@ def _prepare(ground: Ground, conninfo: str) -> None:
         connection.execute(TILLS.format(terminals=sizes.writers, restaurants=sizes.write_restaurants).encode())
 
 
+def _tidy(connection: psycopg.Connection[Any]) -> None:
+    """Take away what the run before has left behind: old versions of rows that are changed thousands of times."""
+    connection.execute("vacuum analyze")
+
+
 def _measure(ground: Ground, server: Server, conninfo: str) -> Written:
     sizes = ground.sizes
     with psycopg.connect(conninfo, autocommit=True) as connection:
+        _tidy(connection)
 
         def transactions() -> int:
             (count,) = connection.execute("select count(*) from pos.batches").fetchone() or (0,)

@@ -79,7 +79,8 @@ async def write(conninfo: str, channel: str) -> None:
         while True:
             terminal, text = await changes.get()
             await connection.execute(CHANGE, (text, channel))
-            terminal.transport.write(encode('{"type":"ACK","data":{}}')[0])
+            if terminal in terminals:
+                terminal.transport.write(encode('{"type":"ACK","data":{}}')[0])
 
 
 async def hear(conninfo: str, channel: str) -> None:
