@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -112,4 +113,6 @@ def _machine() -> str:
 
 
 if __name__ == "__main__":
+    # So that nothing that was started is left behind after SIGTERM either.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     main()
