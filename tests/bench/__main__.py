@@ -83,6 +83,7 @@ def main(
         "seconds_of_rows": seconds,
         "quick": quick,
         "skipped": made.skipped,
+        "remarks": made.remarks,
         "lines": [line.as_json() for line in lines],
     }
     print(f"{table(lines)}\n\n{said(run)}")

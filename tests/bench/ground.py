@@ -119,6 +119,7 @@ class Ground:
     tell: Callable[[str], None] = lambda _: None
     stack: ExitStack = field(default_factory=ExitStack)  # what is shared by the rows ends with it
     beside: Beside | None = None
+    remarks: list[str] = field(default_factory=list)  # what one must know to read the figures
     skipped: dict[str, str] = field(default_factory=dict)  # what is left out, and why
     _has_template: bool = False
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))

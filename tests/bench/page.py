@@ -31,6 +31,7 @@ def said(run: Mapping[str, Any]) -> str:
     """What stands under the table."""
     what = "A quick look, no measurement, on" if run["quick"] else "Measured on"
     left_out = "".join(f" Not measured: {name}, for {why}." for name, why in run["skipped"].items())
+    left_out += "".join(f" {remark}" for remark in run.get("remarks", ()))
     return f"{what} {run['when']}: {run['machine']}; {run['seconds']} s.{left_out}"
 
 

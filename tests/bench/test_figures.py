@@ -116,7 +116,14 @@ def test_a_change_whose_end_was_not_seen_does_not_count() -> None:
 
 
 def test_the_page_is_given_the_figures_of_a_run_and_keeps_its_words() -> None:
-    run = {"machine": "2 cores", "when": "2026-11-26", "seconds": 300, "quick": False, "skipped": {"C": "no cc"}}
+    run = {
+        "machine": "2 cores",
+        "when": "2026-11-26",
+        "seconds": 300,
+        "quick": False,
+        "skipped": {"C": "no cc"},
+        "remarks": ["It was busy."],
+    }
     lines = [line(2.0, reference=(1.0,)).as_json()]
     found = page.rewritten(DOCUMENT.read_text(), {**run, "lines": lines})
     before, _, rest = found.partition(page.BEGIN)
@@ -125,6 +132,7 @@ def test_the_page_is_given_the_figures_of_a_run_and_keeps_its_words() -> None:
     assert table([line(2.0, reference=(1.0,))]) in figures
     assert "2 cores" in figures
     assert "no cc" in figures
+    assert "It was busy." in figures
 
 
 def test_the_page_has_a_figure_of_every_row() -> None:
