@@ -199,26 +199,26 @@ def test_a_repeat_of_what_was_allowed_is_refused_to_who_may_not(shop: Shop) -> N
 
 
 @pytest.mark.parametrize("isolate", [False, True])
-def test_nobody_saves_a_known_table_or_a_new_sale_under_cover_of_a_batch(shop: Shop, isolate: bool) -> None:
-    shop.table("add", NEW_TABLE)
+def test_nobody_saves_known_tables_or_new_sales_under_cover_of_a_batch(shop: Shop, isolate: bool) -> None:
+    tables = [{**NEW_TABLE, "id": f"t{n}", "number": n} for n in range(6)]
+    for table in tables:
+        shop.table("add", table)
     before = shop.log()
-    saves = [
-        Mutation(type_, action, body, restaurant_id=shop.restaurant_id, id=f"{role} {n}", role=role)
-        for n, (type_, action, body) in enumerate(
-            [
-                ("UPDATE_TABLE", "update", {**NEW_TABLE, "status": "occupied"}),
-                ("UPDATE_TABLE", "add", {**NEW_TABLE, "seats": 2}),
-                ("UPDATE_ORDER", "add", NEW_ORDER),
-                ("UPDATE_TABLE", "update", {**NEW_TABLE, "status": "reserved"}),
-            ]
-        )
-        for role in ("display", "nobody")
+    wanted: list[tuple[str, str, Row]] = [
+        *(("UPDATE_TABLE", "update", {**table, "status": "occupied"}) for table in tables),
+        *(("UPDATE_TABLE", "add", {**table, "seats": 2}) for table in tables),
+        *(("UPDATE_ORDER", "add", {**NEW_ORDER, "id": f"o{n}"}) for n in range(6)),
     ]
-    assert set(codes(shop.apply(saves, isolate=isolate))) == {"FORBIDDEN"}
+
+    def saves(role: str) -> list[Mutation]:
+        return [
+            Mutation(type_, action, body, restaurant_id=shop.restaurant_id, id=f"{role} {n}", role=role)
+            for n, (type_, action, body) in enumerate(wanted)
+        ]
+
+    assert set(codes(shop.apply([*saves("display"), *saves("nobody")], isolate=isolate))) == {"FORBIDDEN"}
     assert shop.log() == before
-    allowed = Mutation(
-        "UPDATE_TABLE", "update", {"id": "t", "seats": 8}, restaurant_id=shop.restaurant_id, role="terminal"
-    )
-    answers = codes(shop.apply([saves[0], allowed, saves[-1]], isolate=isolate))
-    assert answers == ["FORBIDDEN", "OK", "FORBIDDEN"]
-    assert shop.row("tables", "t")["seats"] == 8
+    mixed = [save for pair in zip(saves("display"), saves("terminal"), strict=True) for save in pair]
+    assert codes(shop.apply(mixed, isolate=isolate)) == ["FORBIDDEN", "OK"] * len(wanted)
+    assert {change.client_id for change in shop.log(len(before))} == {"t1"}
+    shop.check()
