@@ -1,28 +1,41 @@
 -- The way in: one mutation, or a batch of them in one transaction. Here are the lock and the ledger.
+--
+-- A plan is kept as long as its session. One made while a table was small reads it from end to end, and goes on to when
+-- it is large, until somebody analyzes it: hence no sequential scans, and plans that do not look at the parameters.
 
 create or replace function pos.enter(p_restaurant_id bigint) returns void
 language plpgsql set search_path = '' as $$
+declare
+  v_revision bigint;
+  v_set text;
 begin
   -- Changes of plain SQL earlier in this transaction go first: a revision must not be given to an older row later.
-  if exists (select from pos.staged_transactions as t where t.transaction_id = pg_current_xact_id_if_assigned()) then
-    perform pos.stamp();
+  if pg_current_xact_id_if_assigned() is not null then
+    if exists (select from pos.staged_transactions as t where t.transaction_id = pg_current_xact_id()) then
+      perform pos.stamp();
+    end if;
   end if;
-  perform 1 from pos.heads as h where h.restaurant_id = p_restaurant_id for no key update;
+  select h.revision into v_revision from pos.heads as h where h.restaurant_id = p_restaurant_id for no key update;
   if not found then
     raise exception 'there is no restaurant %', p_restaurant_id using errcode = 'RL404';
   end if;
-  -- Nobody but pos.stamp says that a change needs no log: a session of the relay's role could have set it before.
-  perform set_config('pos.stamping', '', true);
-  perform set_config('pos.applying', p_restaurant_id::text, true);
+  -- Nobody but pos.stamp and pos.apply_together says that a change needs no log: a session of the relay's role could have
+  -- set it before.
+  v_set := set_config('pos.stamping', '', true);
+  -- Assigned and not performed, here and below: an expression costs a tenth of a statement.
+  v_set := set_config('pos.applying', p_restaurant_id::text, true);
+  v_set := set_config('pos.revision', v_revision::text, true);
 end
 $$;
 comment on function pos.enter(bigint) is 'Takes the restaurant''s head; until pos.leave its changes are stamped at once.';
 
 create or replace function pos.leave(p_restaurant_id bigint) returns void
 language plpgsql set search_path = '' as $$
+declare
+  v_set text;
 begin
-  perform set_config('pos.applying', '', true);
-  perform set_config('pos.client_id', '', true);
+  v_set := set_config('pos.applying', '', true);
+  v_set := set_config('pos.client_id', '', true);
 end
 $$;
 comment on function pos.leave(bigint) is 'Ends what pos.enter began.';
@@ -37,12 +50,13 @@ declare
   v_hash bytea;
   v_known pos.mutations;
   v_result pos.result;
+  v_set text;
 begin
   if p_role is not null and not pos.may(p_role, p_type) then
     return pos.refused('FORBIDDEN', format('%s is not for the role %s', p_type, p_role), 'type');
   end if;
   if p_mutation_id is not null then
-    v_hash := sha256(convert_to(concat_ws(' ', p_type, p_action, coalesce(p_if_version::text, '-'), v_body::text), 'UTF8'));
+    v_hash := pos.body_hash(p_type, p_action, p_if_version, v_body);
     select m.* into v_known from pos.mutations as m
     where m.restaurant_id = p_restaurant_id and m.client_id = p_client_id and m.mutation_id = p_mutation_id;
     if found then
@@ -53,7 +67,7 @@ begin
     end if;
   end if;
 
-  perform set_config('pos.client_id', p_client_id, true);
+  v_set := set_config('pos.client_id', p_client_id, true);
   case p_type
     when 'UPDATE_TABLE' then
       v_result := pos.mutate_table(p_restaurant_id, p_client_id, p_mutation_id, p_action, v_body, p_if_version);
@@ -88,7 +102,7 @@ comment on function pos.mutate_entered(bigint, text, text, text, text, jsonb, bi
 create or replace function pos.mutate(
   p_restaurant_id bigint, p_client_id text, p_mutation_id text, p_type text, p_action text, p_body jsonb, p_if_version bigint
 ) returns pos.result
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   v_result pos.result;
 begin
@@ -104,8 +118,10 @@ create or replace function pos.update_table(
   p_restaurant_id bigint, p_action text, p_body jsonb,
   p_client_id text default 'database', p_mutation_id text default null, p_if_version bigint default null
 ) returns pos.result
-language sql set search_path = '' as $$
-  select pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_TABLE', p_action, p_body, p_if_version);
+language plpgsql set search_path = '' as $$
+begin
+  return pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_TABLE', p_action, p_body, p_if_version);
+end
 $$;
 comment on function pos.update_table(bigint, text, jsonb, text, text, bigint) is 'UPDATE_TABLE: add, update, delete, add_items, update_item, void_item.';
 
@@ -113,8 +129,10 @@ create or replace function pos.update_menu(
   p_restaurant_id bigint, p_action text, p_body jsonb,
   p_client_id text default 'database', p_mutation_id text default null, p_if_version bigint default null
 ) returns pos.result
-language sql set search_path = '' as $$
-  select pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_MENU', p_action, p_body, p_if_version);
+language plpgsql set search_path = '' as $$
+begin
+  return pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_MENU', p_action, p_body, p_if_version);
+end
 $$;
 comment on function pos.update_menu(bigint, text, jsonb, text, text, bigint) is 'UPDATE_MENU: add_item, update_item, delete_item, add_category, delete_category.';
 
@@ -122,8 +140,10 @@ create or replace function pos.update_order(
   p_restaurant_id bigint, p_action text, p_body jsonb,
   p_client_id text default 'database', p_mutation_id text default null, p_if_version bigint default null
 ) returns pos.result
-language sql set search_path = '' as $$
-  select pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_ORDER', p_action, p_body, p_if_version);
+language plpgsql set search_path = '' as $$
+begin
+  return pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_ORDER', p_action, p_body, p_if_version);
+end
 $$;
 comment on function pos.update_order(bigint, text, jsonb, text, text, bigint) is 'UPDATE_ORDER: add, update, void, clear.';
 
@@ -131,15 +151,17 @@ create or replace function pos.update_settings(
   p_restaurant_id bigint, p_body jsonb,
   p_client_id text default 'database', p_mutation_id text default null, p_if_version bigint default null
 ) returns pos.result
-language sql set search_path = '' as $$
-  select pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_SETTINGS', 'update', p_body, p_if_version);
+language plpgsql set search_path = '' as $$
+begin
+  return pos.mutate(p_restaurant_id, p_client_id, p_mutation_id, 'UPDATE_SETTINGS', 'update', p_body, p_if_version);
+end
 $$;
 comment on function pos.update_settings(bigint, jsonb, text, text, bigint) is 'UPDATE_SETTINGS.';
 
-create or replace function pos.apply(
-  p_batch_id uuid, p_restaurant_ids bigint[], p_client_ids text[], p_mutation_ids text[], p_types text[],
-  p_actions text[], p_bodies text[], p_if_versions bigint[], p_isolate boolean default false, p_roles text[] default null
-) returns setof pos.result
+create or replace function pos.apply_apart(
+  p_restaurant_ids bigint[], p_client_ids text[], p_mutation_ids text[], p_types text[], p_actions text[], p_bodies text[],
+  p_if_versions bigint[], p_isolate boolean, p_roles text[]
+) returns pos.result[]
 language plpgsql set search_path = '' as $$
 declare
   v_results pos.result[] := array_fill(null::pos.result, array[cardinality(p_restaurant_ids)]);
@@ -149,26 +171,7 @@ declare
   v_state text;
   v_message text;
   v_field text;
-  v_refused jsonb;
 begin
-  -- Here, and not only in the relay's session: behind a pooler that would be anybody's.
-  perform set_config('synchronous_commit', 'on', true);
-  insert into pos.batches (batch_id) values (p_batch_id) on conflict do nothing;
-  if not found then
-    -- This batch is committed, its answer was lost. What was not applied is known by its place, and the ledger has the
-    -- answers of mutations with an id.
-    select b.refused into v_refused from pos.batches as b where b.batch_id = p_batch_id;
-    return query
-      select r.*
-      from unnest(p_restaurant_ids, p_client_ids, p_mutation_ids) with ordinality as b (restaurant_id, client_id, mutation_id, place)
-      left join pos.mutations as m using (restaurant_id, client_id, mutation_id)
-      cross join lateral jsonb_populate_record(
-        row(case when m.mutation_id is null then 'REPEATED' else 'OK' end, null, null, m.revision, m.version, m.details)::pos.result,
-        coalesce(v_refused -> b.place::text, '{}')) as r
-      order by b.place;
-    return;
-  end if;
-
   -- Heads in ascending id, one block a restaurant: a restaurant that is held up is left out, the others go on.
   for v_restaurant_id, v_positions in
     select b.restaurant_id, array_agg(b.place::integer order by b.place)
@@ -210,6 +213,55 @@ begin
         end loop;
     end;
   end loop;
+  return v_results;
+end
+$$;
+comment on function pos.apply_apart(bigint[], text[], text[], text[], text[], text[], bigint[], boolean, text[]) is 'A batch, one restaurant after the other: whoever fails or is held up is left out.';
+
+create or replace function pos.apply(
+  p_batch_id uuid, p_restaurant_ids bigint[], p_client_ids text[], p_mutation_ids text[], p_types text[],
+  p_actions text[], p_bodies text[], p_if_versions bigint[], p_isolate boolean default false, p_roles text[] default null
+) returns setof pos.result
+language plpgsql set search_path = '' set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_mergejoin = off set enable_hashjoin = off as $$
+declare
+  v_results pos.result[];
+  v_refused jsonb;
+begin
+  -- Here, and not only in the relay's session: behind a pooler that would be anybody's.
+  perform set_config('synchronous_commit', 'on', true);
+  insert into pos.batches (batch_id) values (p_batch_id) on conflict do nothing;
+  if not found then
+    -- This batch is committed, its answer was lost. What was not applied is known by its place, and the ledger has the
+    -- answers of mutations with an id.
+    select b.refused into v_refused from pos.batches as b where b.batch_id = p_batch_id;
+    return query
+      select r.*
+      from unnest(p_restaurant_ids, p_client_ids, p_mutation_ids) with ordinality as b (restaurant_id, client_id, mutation_id, place)
+      left join pos.mutations as m using (restaurant_id, client_id, mutation_id)
+      cross join lateral jsonb_populate_record(
+        row(case when m.mutation_id is null then 'REPEATED' else 'OK' end, null, null, m.revision, m.version, m.details)::pos.result,
+        coalesce(v_refused -> b.place::text, '{}')) as r
+      order by b.place;
+    return;
+  end if;
+
+  -- The short way first. In it everything fails together, so then it is done again, one restaurant after the other. (A
+  -- block, and not a block for each mutation: 64 subtransactions are what PostgreSQL keeps in memory.)
+  if not p_isolate and cardinality(p_restaurant_ids) > 1 then
+    begin
+      v_results := pos.apply_together(p_restaurant_ids, p_client_ids, p_mutation_ids, p_types, p_actions, p_bodies, p_if_versions, p_roles);
+    exception
+      when lock_not_available or deadlock_detected or serialization_failure then
+        -- One wait a batch: now whoever is held up is left out at once.
+        perform set_config('lock_timeout', '10ms', true);
+      when others then
+        null;
+    end;
+  end if;
+  if v_results is null then
+    v_results := pos.apply_apart(p_restaurant_ids, p_client_ids, p_mutation_ids, p_types, p_actions, p_bodies, p_if_versions, p_isolate, p_roles);
+  end if;
   select jsonb_object_agg(r.place, to_jsonb(row(r.code, r.message, r.field, r.revision, r.version, r.details)::pos.result))
   into v_refused
   from unnest(v_results) with ordinality as r (code, message, field, revision, version, details, place)

@@ -23,20 +23,6 @@ comment on function pos.client_id() is 'Who is changing rows: a client id, or da
 -- Needs the function above.
 alter table pos.staged_changes alter column client_id set default pos.client_id();
 
-create or replace function pos.take_revision(p_restaurant_id bigint) returns bigint
-language plpgsql set search_path = '' as $$
-declare
-  v_revision bigint;
-begin
-  -- The lock is held to commit: who has seen revision n has seen everything below n. A sequence cannot promise that.
-  update pos.heads as h set revision = h.revision + 1
-  where h.restaurant_id = p_restaurant_id
-  returning h.revision into strict v_revision;
-  return v_revision;
-end
-$$;
-comment on function pos.take_revision(bigint) is 'The restaurant''s next revision.';
-
 create or replace function pos.ring(p_restaurant_id bigint) returns void
 language sql set search_path = '' as $$
   -- A doorbell: it says where to look, never what happened. Equal ones in one transaction fold into one.
@@ -49,12 +35,22 @@ create or replace function pos.write_log(
 ) returns bigint
 language plpgsql set search_path = '' as $$
 declare
-  v_revision bigint := pos.take_revision(p_restaurant_id);
+  v_size constant integer := octet_length(p_data::text);
+  v_client_id constant text := pos.client_id();
+  v_revision bigint;
+  v_set text;
 begin
-  insert into pos.sync_log (restaurant_id, revision, type, action, row_id, version, data, size, client_id)
-  values (p_restaurant_id, v_revision, p_type, p_action, p_row_id, p_version, p_data,
-          octet_length(p_data::text), pos.client_id());
-  perform pos.ring(p_restaurant_id);
+  -- The lock is held to commit: who has seen revision n has seen everything below n. A sequence cannot promise that.
+  with head as (
+    update pos.heads as h set revision = h.revision + 1
+    where h.restaurant_id = p_restaurant_id
+    returning h.revision
+  )
+  insert into pos.sync_log as l (restaurant_id, revision, type, action, row_id, version, data, size, client_id)
+  select p_restaurant_id, head.revision, p_type, p_action, p_row_id, p_version, p_data, v_size, v_client_id from head
+  returning l.revision into strict v_revision;
+  v_set := set_config('pos.revision', v_revision::text, true);
+  perform pg_notify('pos_doorbell', p_restaurant_id::text);
   return v_revision;
 end
 $$;

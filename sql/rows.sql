@@ -4,14 +4,16 @@
 create or replace function pos.row_of(p_row pos.tables) returns jsonb
 language plpgsql stable set search_path = '' as $$
 begin
-  return p_row.extra
-    || jsonb_build_object('id', p_row.id, 'number', p_row.number, 'seats', p_row.seats, 'status', p_row.status)
-    || case when p_row.order_id is null then '{}' else jsonb_build_object('orderId', p_row.order_id) end
-    || case when p_row.reservation_time is null then '{}' else jsonb_build_object('reservationTime', p_row.reservation_time) end
-    || case when p_row.customer is null then '{}' else jsonb_build_object('customer', p_row.customer) end
-    || case when p_row.order_items is null then '{}' else jsonb_build_object('orderItems', p_row.order_items) end
-    || case when p_row.order_total is null then '{}' else jsonb_build_object('orderTotal', p_row.order_total) end
-    || jsonb_build_object('version', p_row.version);
+  return p_row.extra || (
+    jsonb_build_object('id', p_row.id, 'number', p_row.number, 'seats', p_row.seats, 'status', p_row.status,
+                       'orderId', p_row.order_id, 'reservationTime', p_row.reservation_time, 'customer', p_row.customer,
+                       'orderItems', p_row.order_items, 'orderTotal', p_row.order_total, 'version', p_row.version)
+    -- What is absent is none of these: `extra` may hold a null of the terminal's own under the same name.
+    - array[case when p_row.order_id is null then 'orderId' end,
+            case when p_row.reservation_time is null then 'reservationTime' end,
+            case when p_row.customer is null then 'customer' end,
+            case when p_row.order_items is null then 'orderItems' end,
+            case when p_row.order_total is null then 'orderTotal' end]);
 end
 $$;
 comment on function pos.row_of(pos.tables) is 'A table as the terminals see it.';
@@ -40,11 +42,18 @@ $$;
 comment on function pos.row_of(pos.order_history) is 'An order as the terminals see it.';
 
 create or replace function pos.extra_of(p_body jsonb, p_columns text[], p_nullable text[]) returns jsonb
-language sql immutable set search_path = '' as $$
-  select coalesce(jsonb_object_agg(f.key, f.value), '{}')
-  from jsonb_each(p_body) as f
-  where f.key <> all (p_columns)
-     or (f.key = any (p_nullable) and f.value = 'null');
+language plpgsql immutable set search_path = '' as $$
+declare
+  v_extra jsonb := p_body - p_columns;
+  v_key text;
+begin
+  foreach v_key in array p_nullable loop
+    if p_body -> v_key = 'null' then
+      v_extra := v_extra || jsonb_build_object(v_key, null);
+    end if;
+  end loop;
+  return v_extra;
+end
 $$;
 comment on function pos.extra_of(jsonb, text[], text[]) is 'The fields of a body that have no column, and the explicit nulls of those that may be absent.';
 

@@ -24,6 +24,7 @@ begin isolation level read committed;
 \ir update_settings.sql
 \ir staff.sql
 \ir terminals.sql
+\ir apply_sets.sql
 \ir apply.sql
 \ir begin.sql
 \ir reads.sql

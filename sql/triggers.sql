@@ -2,7 +2,7 @@
 -- STATEMENT trigger logs what is left. They fire for any writer, psql included.
 
 create or replace function pos.next_version(p_restaurant_id bigint, p_kind text, p_id text) returns bigint
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off as $$
 declare
   v_version bigint;
 begin

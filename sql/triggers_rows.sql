@@ -5,6 +5,9 @@
 create or replace function pos.tg_tables__write() returns trigger
 language plpgsql set search_path = '' as $$
 begin
+  if coalesce(current_setting('pos.stamping', true), '') <> '' then
+    return new;
+  end if;
   if tg_op = 'INSERT' then
     new.version := pos.next_version(new.restaurant_id, 'tables', new.id);
     new.created_by := pos.client_id();
@@ -40,6 +43,9 @@ language plpgsql set search_path = '' as $$
 declare
   v_action constant text := case tg_op when 'INSERT' then 'add' else 'update' end;
 begin
+  if coalesce(current_setting('pos.stamping', true), '') <> '' then
+    return null;
+  end if;
   if nullif(current_setting('pos.applying', true), '') is not null then
     perform pos.write_log(c.restaurant_id, 'UPDATE_TABLE', v_action, c.id, c.version, pos.row_of(row(c.*)::pos.tables))
     from changed as c;

@@ -37,6 +37,11 @@ begin
       v_wanted_id);
   end if;
 
+  if not exists (select from pos.order_history as o where o.restaurant_id = p_table.restaurant_id and o.id = settle_order_id.order_id)
+    and not exists (select from pos.tables as t where t.restaurant_id = p_table.restaurant_id
+                    and t.order_id = settle_order_id.order_id and t.id <> p_table.id) then
+    return;
+  end if;
   select o.* into v_finished from pos.order_history as o
   where o.restaurant_id = p_table.restaurant_id and o.id = settle_order_id.order_id and pos.is_finished(o.status);
   if found then
@@ -149,8 +154,8 @@ begin
     return pos.mutate_lines(v_current, p_client_id, p_action, p_body);
   end if;
 
-  v_missing := pos.missing_field(p_body, array['number', 'seats', 'status']);
-  if not v_exists and v_missing is not null then
+  if not v_exists and not p_body ?& array['number', 'seats', 'status'] then
+    v_missing := pos.missing_field(p_body, array['number', 'seats', 'status']);
     return pos.refused('VALIDATION', format('%s is required to make a table', v_missing), v_missing);
   end if;
   v_new := v_current;
@@ -171,9 +176,11 @@ begin
     v_new.extra := v_new.extra || '{"orderId": ""}';
   end if;
 
-  select t.* into v_holder from pos.tables as t
-  where t.restaurant_id = p_restaurant_id and t.number = v_new.number and t.id <> v_id;
-  if found then
+  if v_new.number is distinct from v_current.number then
+    select t.* into v_holder from pos.tables as t
+    where t.restaurant_id = p_restaurant_id and t.number = v_new.number and t.id <> v_id;
+  end if;
+  if v_holder.id is not null then
     select n.number::bigint + 1 into v_free
     from pos.tables as n
     where n.restaurant_id = p_restaurant_id and n.number >= v_new.number

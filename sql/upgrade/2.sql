@@ -26,5 +26,6 @@ begin
   -- Made again with the role of who asks.
   drop function pos.mutate_entered(bigint, text, text, text, text, jsonb, bigint);
   drop function pos.apply(uuid, bigint[], text[], text[], text[], text[], text[], bigint[], boolean);
+  drop function pos.take_revision(bigint);
 end
 $$;
