@@ -36,6 +36,8 @@ STALE_SECONDS = 1.0  # a connection that fails sooner was dead before it was use
 WRITERS = 2  # connections: one for batches, one for restaurants that are held up
 LIVE = 3  # connections of the listener's own, to read, sweep and prove: no snapshot keeps them waiting
 
+PRUNED = ("mutations", "tombstones", "messages", "batches", "claims", "replacements", "counters")
+
 # What a SQLSTATE that escaped a mutation means to its sender.
 BY_SQLSTATE: Mapping[str, tuple[Code, str]] = {
     "23505": ("CONFLICT", "another row has this value already"),
@@ -311,10 +313,10 @@ class Database:
     async def prune(self, keep_days: int, rows: int) -> dict[str, int]:
         """Let go of at most `rows` rows each of what is old; how many went, by kind."""
         found = await self.read(
-            "select mutations, tombstones, messages, batches from pos.prune(%s, %s)",
+            "select mutations, tombstones, messages, batches, claims, replacements, counters from pos.prune(%s, %s)",
             (timedelta(days=keep_days), rows),
         )
-        return dict(zip(("mutations", "tombstones", "messages", "batches"), found[0], strict=True))
+        return dict(zip(PRUNED, found[0], strict=True))
 
     async def apply(self, batch_id: uuid.UUID, mutations: Sequence[Mutation], *, isolate: bool) -> list[Answer]:
         """Apply a batch in one transaction; one answer for each mutation, in their order.

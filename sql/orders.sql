@@ -26,7 +26,7 @@ begin
       and not exists (select from pos.order_replacements as r where r.restaurant_id = p_restaurant_id and r.given_id = v_id);
   end loop;
   insert into pos.order_counters as c (restaurant_id, prefix, last_number) values (p_restaurant_id, p_prefix, v_number)
-  on conflict (restaurant_id, prefix) do update set last_number = excluded.last_number;
+  on conflict (restaurant_id, prefix) do update set last_number = excluded.last_number, used_at = excluded.used_at;
   return v_id;
 end
 $$;

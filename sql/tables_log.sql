@@ -159,6 +159,7 @@ create table if not exists pos.order_claims (
   created_at timestamptz not null default now(),
   constraint order_claims_key primary key (restaurant_id, order_id, table_id)
 );
+create index if not exists order_claims_created_at on pos.order_claims (created_at);
 comment on table pos.order_claims is 'Which table carried which order: what tells a stale edit from a second order with the same id.';
 comment on column pos.order_claims.restaurant_id is 'The restaurant.';
 comment on column pos.order_claims.order_id is 'The order.';
@@ -176,6 +177,7 @@ create table if not exists pos.order_replacements (
   constraint order_replacements_key primary key (restaurant_id, given_id)
 );
 create index if not exists order_replacements_wanted_id on pos.order_replacements (restaurant_id, wanted_id);
+create index if not exists order_replacements_created_at on pos.order_replacements (created_at);
 comment on table pos.order_replacements is 'Order ids that were taken, and the ones given instead, so that later saves of the same order map to the same one.';
 comment on column pos.order_replacements.restaurant_id is 'The restaurant.';
 comment on column pos.order_replacements.given_id is 'The id the order has.';
@@ -188,12 +190,15 @@ create table if not exists pos.order_counters (
   restaurant_id bigint not null,
   prefix text not null,
   last_number bigint not null,
+  used_at timestamptz not null default now(),
   constraint order_counters_key primary key (restaurant_id, prefix)
 );
+create index if not exists order_counters_used_at on pos.order_counters (used_at);
 comment on table pos.order_counters is 'The last number given for each form of order id, such as POS-11222026-.';
 comment on column pos.order_counters.restaurant_id is 'The restaurant.';
 comment on column pos.order_counters.prefix is 'What stands before the number.';
 comment on column pos.order_counters.last_number is 'The last number given.';
+comment on column pos.order_counters.used_at is 'When it was given.';
 
 -- Unlogged: gone after a crash, as a kitchen bell may be.
 create unlogged table if not exists pos.messages (

@@ -1,12 +1,23 @@
 -- What is let go, but for the log: see retention.sql.
 
+create or replace function pos.is_order_kept(p_restaurant_id bigint, p_order_id text, p_keep interval) returns boolean
+language plpgsql stable set search_path = '' set enable_seqscan = off as $$
+begin
+  return exists (select from pos.tables as t where t.restaurant_id = p_restaurant_id and t.order_id = p_order_id)
+    or exists (select from pos.order_history as o where o.restaurant_id = p_restaurant_id and o.id = p_order_id
+               and (not pos.is_finished(o.status) or o.updated_at >= now() - p_keep));
+end
+$$;
+comment on function pos.is_order_kept(bigint, text, interval) is 'Whether an order is open, or was changed within so long.';
+
 create or replace function pos.prune(p_keep interval, p_rows integer)
-returns table (mutations bigint, tombstones bigint, messages bigint, batches bigint)
+returns table (mutations bigint, tombstones bigint, messages bigint, batches bigint, claims bigint, replacements bigint,
+               counters bigint)
 language plpgsql set search_path = '' as $$
 begin
   -- One instance at a time; the others find nothing to do.
   if not pg_try_advisory_xact_lock(hashtextextended('pos.prune', 0)) then
-    return query select 0::bigint, 0::bigint, 0::bigint, 0::bigint;
+    return query select 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint;
     return;
   end if;
   with gone as (
@@ -30,7 +41,28 @@ begin
     returning 1
   ) select count(*) into tombstones from gone;
 
-  delete from pos.actors as a where a.seen_at < now() - p_keep;
+  -- What is known of an order id stays as long as the order is open, on a table or in the history, and its time after the
+  -- order was changed last: until then a late edit or a repeat must find which sale is meant.
+  with gone as (
+    delete from pos.order_claims as c where c.ctid = any (array(
+      select x.ctid from pos.order_claims as x
+      where x.created_at < now() - p_keep and not pos.is_order_kept(x.restaurant_id, x.order_id, p_keep)
+      order by x.created_at limit p_rows))
+    returning 1
+  ) select count(*) into claims from gone;
+  with gone as (
+    delete from pos.order_replacements as r where r.ctid = any (array(
+      select x.ctid from pos.order_replacements as x
+      where x.created_at < now() - p_keep and not pos.is_order_kept(x.restaurant_id, x.given_id, p_keep)
+      order by x.created_at limit p_rows))
+    returning 1
+  ) select count(*) into replacements from gone;
+  with gone as (
+    delete from pos.order_counters as n where n.ctid = any (array(
+      select x.ctid from pos.order_counters as x where x.used_at < now() - p_keep order by x.used_at limit p_rows))
+    returning 1
+  ) select count(*) into counters from gone;
+
   delete from pos.app_terminals as a where a.seen_at < now() - interval '7 days';
   return next;
 end

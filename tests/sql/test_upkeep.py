@@ -17,7 +17,8 @@ def shop(alone: Shop) -> Shop:
     return alone
 
 
-PRUNE: LiteralString = "select mutations, tombstones, messages, batches from pos.prune(%s, %s)"
+KINDS: LiteralString = "mutations, tombstones, messages, batches, claims, replacements, counters"
+PRUNE: LiteralString = "select " + KINDS + " from pos.prune(%s, %s)"
 PRUNE_LOG: LiteralString = "select restaurant_id, changes from pos.prune_log(%s, %s, %s, %s)"
 AGE: dict[str, LiteralString] = {
     "sync_log": "update pos.sync_log set created_at = now() - interval '10 days' where revision <= %s",
@@ -28,7 +29,7 @@ AGE: dict[str, LiteralString] = {
 
 def prune(shop: Shop, keep: str = "7 days", rows: int = 1000) -> dict[str, int]:
     [found] = shop.sql(PRUNE, keep, rows)
-    return dict(zip(("mutations", "tombstones", "messages", "batches"), found, strict=True))
+    return dict(zip(KINDS.split(", "), found, strict=True))
 
 
 def prune_log(shop: Shop, keep: str = "7 days", keep_rows: int = 1000, rows: int = 1000, after: int = 0) -> int:
@@ -200,3 +201,79 @@ def test_no_sale_is_ever_pruned(shop: Shop) -> None:
     prune(shop, keep="0 days")
     prune_log(shop, "0 days")
     assert shop.row("order_history", str(NEW_ORDER["id"]))["status"] == "completed"
+
+
+CLAIM_ORDERS: LiteralString = "select order_id from pos.order_claims order by order_id"
+OLD: LiteralString = "now() - interval '10 days'"
+
+
+def grow_old(shop: Shop) -> None:
+    """All that is known of order ids was noted long ago."""
+    shop.sql("update pos.order_claims set created_at = " + OLD)
+    shop.sql("update pos.order_replacements set created_at = " + OLD)
+    shop.sql("update pos.order_counters set used_at = " + OLD)
+
+
+def pay_long_ago(shop: Shop, id: str) -> None:
+    """A finished sale whose last change is old; only a replica's role may write that."""
+    shop.sql("set session_replication_role = replica")
+    shop.sql("update pos.order_history set updated_at = " + OLD + " where id = %s", id)
+    shop.sql("set session_replication_role = origin")
+
+
+def test_what_is_known_of_an_order_id_stays_as_long_as_the_order_is_open(shop: Shop) -> None:
+    shop.table("add", {**NEW_TABLE, "id": "1", "number": 1, "orderId": "A-1"}, "t1")
+    shop.table("add", {**NEW_TABLE, "id": "2", "number": 2, "orderId": "A-1"}, "t2")  # another order: it gets A-2
+    grow_old(shop)
+    gone = prune(shop)
+    assert (gone["claims"], gone["replacements"]) == (0, 0)
+    # The second terminal still calls it A-1.
+    shop.table("update", {"id": "2", "orderId": "A-1", "seats": 9}, "t2")
+    assert shop.row("tables", "2")["orderId"] == "A-2"
+
+    pending = {**NEW_ORDER, "id": "A-1", "tableNumber": 2, "status": "pending", "createdAt": 2}
+    assert shop.order("add", pending, "t2").details == {"orderId": "A-2"}
+    shop.table("update", {"id": "2"}, "t2")
+    shop.table("update", {"id": "1"}, "t1")
+    pay_long_ago(shop, "A-2")
+    # On no table now, but not paid; of A-1 nothing is known but that a table carried it long ago.
+    gone = prune(shop)
+    assert (gone["claims"], gone["replacements"]) == (1, 0)
+    assert shop.sql(CLAIM_ORDERS) == [("A-2",)]
+
+
+def test_a_late_repeat_of_a_renamed_sale_is_known_its_time_after_it_was_paid(shop: Shop) -> None:
+    shop.order("add", {**NEW_ORDER, "id": "A-1", "status": "completed", "createdAt": 1}, "t1")
+    paid = {**NEW_ORDER, "id": "A-1", "status": "completed", "createdAt": 2}
+    assert shop.order("add", paid, "t2").details == {"orderId": "A-2"}
+    grow_old(shop)
+    assert prune(shop)["replacements"] == 0
+    head = shop.head
+    assert shop.order("add", paid, "t2").details == {"orderId": "A-2"}
+    assert shop.head == head
+
+    pay_long_ago(shop, "A-2")
+    assert prune(shop)["replacements"] == 1
+    assert shop.row("order_history", "A-2")["status"] == "completed"
+
+
+def test_an_edit_of_an_order_that_was_paid_lately_is_stale_however_old_the_order(shop: Shop) -> None:
+    shop.table("add", {**NEW_TABLE, "id": "1", "number": 1, "orderId": "A-1"})
+    shop.order("add", {**NEW_ORDER, "id": "A-1", "tableNumber": 7, "status": "completed"})
+    shop.table("update", {"id": "1"})
+    grow_old(shop)
+    assert prune(shop)["claims"] == 0
+    assert shop.table("update", {"id": "1", "orderId": "A-1"}).code == "CONFLICT"
+    pay_long_ago(shop, "A-1")
+    assert prune(shop)["claims"] == 1
+
+
+def test_a_counter_of_order_ids_goes_when_its_form_is_long_out_of_use(shop: Shop) -> None:
+    first = shop.next_order_id()
+    assert prune(shop)["counters"] == 0
+    assert shop.next_order_id() > first
+    grow_old(shop)
+    assert shop.next_order_id() > first  # used again
+    assert prune(shop)["counters"] == 0
+    grow_old(shop)
+    assert prune(shop)["counters"] == 1
