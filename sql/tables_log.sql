@@ -176,7 +176,8 @@ create table if not exists pos.order_replacements (
   created_at timestamptz not null default clock_timestamp(),
   constraint order_replacements_key primary key (restaurant_id, given_id)
 );
-create index if not exists order_replacements_wanted_id on pos.order_replacements (restaurant_id, wanted_id);
+-- Not restaurant_id first, or it looks as good as the key to a planner that knows nothing of the table yet.
+create index if not exists order_replacements_wanted_id on pos.order_replacements (wanted_id, restaurant_id);
 create index if not exists order_replacements_created_at on pos.order_replacements (created_at);
 comment on table pos.order_replacements is 'Order ids that were taken, and the ones given instead, so that later saves of the same order map to the same one.';
 comment on column pos.order_replacements.restaurant_id is 'The restaurant.';

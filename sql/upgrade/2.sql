@@ -13,6 +13,10 @@ begin
   alter table pos.sync_log set (
     autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.02,
     autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 10000);
+  -- Made again below: see tables.sql.
+  alter table pos.tables drop constraint tables_key;
+  alter table pos.order_history drop constraint order_history_key;
+  drop index pos.order_replacements_wanted_id;
   -- What is in it is a minute old at most.
   drop table pos.messages;
   -- Made again with more columns in what they return.
