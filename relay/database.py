@@ -7,7 +7,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -336,11 +336,11 @@ class Database:
                     (
                         batch_id,
                         [m.restaurant_id for m in mutations],
-                        [m.client_id for m in mutations],
-                        [m.id for m in mutations],
-                        [m.type for m in mutations],
-                        [m.action for m in mutations],
-                        [m.body for m in mutations],
+                        text_array(m.client_id for m in mutations),
+                        text_array(m.id for m in mutations),
+                        text_array(m.type for m in mutations),
+                        text_array(m.action for m in mutations),
+                        text_array(m.body for m in mutations),
                         [m.if_version for m in mutations],
                         isolate,
                         [m.role for m in mutations],
@@ -379,6 +379,12 @@ class Database:
 async def _fetch(chosen: Pool, seconds: float, query: LiteralString, parameters: Sequence[object]) -> list[Any]:
     async with chosen.connection() as connection:
         return await chosen.fetch(connection, query, parameters, seconds, tuple_row)
+
+
+def text_array(texts: Iterable[str | None]) -> str:
+    """A text[] as PostgreSQL reads it (manual, section 8.15.6). psycopg's own took a fifth of a busy relay's time."""
+    quoted = ("NULL" if t is None else '"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts)
+    return "{" + ",".join(quoted) + "}"
 
 
 def _field_of(constraint: str | None) -> str | None:

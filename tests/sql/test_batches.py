@@ -9,6 +9,7 @@ from typing import LiteralString
 
 import pytest
 
+from relay.database import text_array
 from tests.sql.shop import NEW_ORDER, NEW_TABLE, Mutation, Row, Shop, codes, doorbell, waiting
 from tests.waiting import wait_until
 
@@ -169,3 +170,28 @@ def test_a_message_is_numbered_in_commit_order_and_has_no_revision(shop: Shop) -
         (2, "t3", None, '{"bell": "again"}'),
     ]
     assert (shop.head, shop.log()) == (0, [])
+
+
+def test_texts_arrive_as_they_were_sent(shop: Shop) -> None:
+    texts = [
+        "",
+        " ",
+        "NULL",
+        "null",
+        None,
+        '"',
+        "\\",
+        '\\"',
+        "a,b",
+        "{}",
+        "{",
+        "}",
+        "'",
+        "%s",
+        "\n\r\t\x01",
+        "\u1019\ufeff\U0001f35c",
+        "\\u0041",
+    ]
+    texts += [f"{one}{two}" for one in texts for two in texts if one and two]
+    assert shop.one("select %s::text[]", text_array(texts)) == texts
+    assert shop.one("select %s::text[]", text_array([])) == []
