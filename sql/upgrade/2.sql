@@ -31,7 +31,6 @@ begin
   drop function pos.mutate_entered(bigint, text, text, text, text, jsonb, bigint);
   drop function pos.apply(uuid, bigint[], text[], text[], text[], text[], text[], bigint[], boolean);
   drop function pos.take_revision(bigint);
-  drop function pos.prune(interval, interval, integer);
   alter table pos.order_counters add column used_at timestamptz not null default now();
 end
 $$;
