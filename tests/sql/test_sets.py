@@ -160,3 +160,18 @@ def test_two_mutations_of_one_row_are_two_changes_in_their_order(pair: list[tupl
     for first, _ in pair:
         assert [c.data["seats"] for c in first.log(before)] == [5, 6, 7]
         first.check()
+
+
+def test_a_role_that_may_not_write_may_not_in_a_set_either(pair: list[tuple[Shop, Shop]]) -> None:
+    shop = pair[0][0]
+    ids = [shop.restaurant_id] * TABLES
+    codes_: LiteralString = """select array_agg(code) from pos.apply(gen_random_uuid(),
+        %s::bigint[], %s::text[], %s::text[],
+        array_fill('UPDATE_TABLE'::text, array[4]), array_fill('update'::text, array[4]), %s::text[],
+        array_fill(null::bigint, array[4]), false, %s::text[])"""
+    clients = [f"c{n}" for n in range(TABLES)]
+    bodies = [f'{{"id": "t{n}", "seats": 9}}' for n in range(TABLES)]
+    roles = ["terminal", "display", "manager", None]
+    found = shop.one(codes_, ids, clients, [None] * TABLES, bodies, roles)
+    assert found == ["OK", "FORBIDDEN", "OK", "OK"]
+    shop.check()
