@@ -56,8 +56,11 @@ async def test_a_terminated_listen_connection_costs_no_change(database: str) -> 
     assert all(one.faults == [] for one in watching)
 
 
-async def test_a_change_made_while_nobody_listens_arrives_when_it_listens_again(database: str) -> None:
-    # The sweep is so rare that only the read after LISTEN can bring the change.
+async def test_a_change_made_while_nobody_listens_arrives_when_it_listens_again(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The sweep is so rare, also while it is deaf, that only the read after LISTEN can bring the change.
+    monkeypatch.setattr("relay.listener.READ_DELAY", 60.0)
     async with local_relay(database, sweep_seconds=60.0) as relay, terminals(relay.url, 1) as (terminal,):
         with psycopg.connect(database) as connection:
             connection.execute(
@@ -71,6 +74,7 @@ async def test_a_change_made_while_nobody_listens_arrives_when_it_listens_again(
 async def test_a_change_made_between_the_loss_and_the_next_listen_is_read(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("relay.listener.READ_DELAY", 60.0)  # the sweep's pace while it is deaf
     async with local_relay(database, sweep_seconds=60.0) as relay, terminals(relay.url, 1) as (terminal,):
         asked, slow = asyncio.Event(), asyncio.Event()
         listening = relay.relay.database.listening
