@@ -63,6 +63,7 @@ begin
     returning 1
   ) select count(*) into counters from gone;
 
+  delete from pos.actors as a where a.seen_at < now() - p_keep;
   delete from pos.app_terminals as a where a.seen_at < now() - interval '7 days';
   return next;
 end
