@@ -153,10 +153,10 @@ def wrong_values(name: str) -> list[object]:
 
 
 def contents(database: str) -> dict[str, list[str]]:
-    """Every row there is, but the notes on batches."""
+    """Every row there is, but the notes on batches, and on who a terminal was."""
     with psycopg.connect(database) as connection:
         names = connection.execute(
-            "select tablename from pg_tables where schemaname = 'pos' and tablename <> 'batches'"
+            "select tablename from pg_tables where schemaname = 'pos' and tablename not in ('batches', 'actors')"
         )
         return {
             name: [row for (row,) in connection.execute(f"select t::text from pos.{name} as t order by 1".encode())]

@@ -35,7 +35,9 @@ def relay(cluster: TestCluster) -> Iterator[RelayProcess]:
         asyncio.run(alone(process))
     finally:
         asyncio.run(process.stop())
-    assert complaints(process.log) == []
+        said = process.log
+        process.close()
+    assert complaints(said) == []
 
 
 @pytest.fixture(scope="module")
