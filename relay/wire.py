@@ -89,8 +89,9 @@ class SocketWire(asyncio.Protocol):
     """The wire of a socket, from its upgrade to its end. `opened` when the handshake is complete."""
 
     __slots__ = (
-        "_closing_timer", "_dismissed", "_inbound", "_keepalive", "_message", "_on_heard", "_ping", "_reading",
-        "_sockets", "_turn", "closed", "deaf", "gone", "on_lost", "on_writable", "opened", "transport", "writable",
+        "_closing_timer", "_dismissed", "_has_said_all", "_inbound", "_keepalive", "_message", "_on_heard", "_ping",
+        "_reading", "_sockets", "_turn", "closed", "deaf", "gone", "on_lost", "on_writable", "opened", "transport",
+        "writable",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, most: int, keepalive: Keepalive, sockets: set[SocketWire]) -> None:
@@ -107,6 +108,7 @@ class SocketWire(asyncio.Protocol):
         self._message: str | bytes | None = None  # whole, and not pulled yet
         self._inbound = Inbound(most)
         self._reading = True
+        self._has_said_all = False  # the peer, by the end of its stream
         self._closing_timer: asyncio.TimerHandle | None = None
         self._keepalive = keepalive
         self._turn = -1  # in the keepalive
@@ -167,6 +169,8 @@ class SocketWire(asyncio.Protocol):
         message, self._message = self._message, None
         if message is not None:
             self._advance()
+        elif self._has_said_all:
+            self.end()
         if not self._reading and self._message is None:
             self._read_on()
         if self.gone and self.ended:
@@ -319,9 +323,17 @@ class SocketWire(asyncio.Protocol):
         if self._closing_timer is None:
             self._closing_timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
 
-    def eof_received(self) -> None:
-        """The peer says no more: close as everywhere else, for the loop's own close has no bound."""
-        self.end()
+    def eof_received(self) -> bool:
+        """The peer says no more: answer what it said, and close as everywhere else; the loop's own close has no bound.
+
+        It may have said more than was pulled: a transport that is closed takes no answer to that, nor to its close.
+        """
+        if self._message is None or self.closed or not self.transport.can_write_eof():
+            self.end()
+            return False
+        self._has_said_all = True
+        self._abort_later()
+        return True
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Let go of what the connection held; what was read before is still heard."""

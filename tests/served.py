@@ -100,7 +100,8 @@ class Served:
     @property
     def sockets(self) -> list[SocketWire]:
         """Those that are open."""
-        return [one for one in list(self.server.server_state.connections) if isinstance(one, SocketWire)]
+        found: list[Any] = list(self.server.server_state.connections)  # uvicorn knows of its own protocols only
+        return [one for one in found if isinstance(one, SocketWire)]
 
 
 @contextmanager

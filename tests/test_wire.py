@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from contextlib import suppress
 from threading import Thread
 
@@ -156,6 +157,22 @@ async def test_what_a_peer_sent_before_it_heard_of_a_close_is_still_received(
         relay.do(relay.read_again)
         assert close_code(rest(flood)) == 1000
         await until(lambda: relay.received == ["start"] + ["x"] * 10_000)
+
+
+@on_both_loops
+async def test_what_a_peer_said_before_the_end_of_its_stream_is_answered(relay: Served) -> None:
+    with raw(relay) as hasty:
+        accepted(hasty)
+        wire = await socket_wire(relay)
+        relay.do(relay.stop_reading)
+        hasty.sendall(masked(Opcode.TEXT, b"echo one") + masked(Opcode.TEXT, b"two") + masked(Opcode.PING) + GOODBYE)
+        hasty.shutdown(socket.SHUT_WR)
+        await until(lambda: wire._has_said_all)
+        relay.do(relay.read_again)
+        answered = rest(hasty)
+        assert close_code(answered) == 1000
+        assert answered.startswith(encode("one")[0] + b"\x8a\x00")
+        assert relay.received == ["echo one", "two"]
 
 
 @on_both_loops
