@@ -11,7 +11,7 @@ from typing import Any, Literal
 from .replica import Replica, Row
 from .stores import decode, encode
 
-TODO = {
+ADVICE = {
     "CONFLICT": "show what is there now (current), let the person decide, send anew",
     "GONE": "it was deleted; add it if it is wanted after all",
     "ORDER_ID_TAKEN": "send it again under suggestedId",
@@ -172,7 +172,7 @@ class Outbox:
     def refuse(self, mutation: Mutation, error: Row) -> None:
         """It is not done, and what was shown of it is rolled back."""
         mutation.state = "refused"
-        mutation.error = {**error, "todo": TODO.get(error["code"], "mend the terminal")}
+        mutation.error = {**error, "todo": ADVICE.get(error["code"], "mend the terminal")}
         self.mutations.remove(mutation)
         self.refused.append(mutation)
         # Kept until it is dismissed: the person may not be looking.

@@ -18,7 +18,7 @@ const KEPT = {
   menuItems: ['name', 'price', 'category', 'description'],
   orderHistory: ['tableNumber', 'customerName', 'orderDate', 'status', 'total', 'items', 'createdAt'],
 }
-const TODO = {
+const ADVICE = {
   CONFLICT: 'show what is there now (current), let the person decide, send anew',
   GONE: 'it was deleted; add it if it is wanted after all',
   ORDER_ID_TAKEN: 'send it again under suggestedId',
@@ -363,7 +363,7 @@ class Outbox {
   /** It is not done, and what was shown of it is rolled back. */
   refuse(mutation, error) {
     mutation.state = 'refused'
-    mutation.error = { ...error, todo: TODO[error.code] ?? 'mend the terminal' }
+    mutation.error = { ...error, todo: ADVICE[error.code] ?? 'mend the terminal' }
     this.mutations = this.mutations.filter((one) => one !== mutation)
     this.refused = [...this.refused, mutation]
     // Kept until it is dismissed: the person may not be looking.

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from relay import schema
+from relay import schema, terminals
 from tests.relays import LocalRelay, clean_relay
 
 
@@ -23,3 +23,16 @@ def shop(database: str) -> str:
     """A database whose restaurant is complete: the app's built-in data."""
     asyncio.run(schema.seed(database))
     return database
+
+
+@pytest.fixture
+async def guarded(database: str, caplog: pytest.LogCaptureFixture) -> AsyncIterator[LocalRelay]:
+    """A relay that asks for tokens."""
+    async with clean_relay(database, caplog, auth="token") as running:
+        yield running
+
+
+@pytest.fixture
+async def token(database: str) -> str:
+    """Of a terminal of the default restaurant."""
+    return await terminals.add(database, "default", "Bar 1", "terminal")

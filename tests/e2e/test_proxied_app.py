@@ -17,7 +17,7 @@ import websockets
 
 from relay import terminals
 from tests.cluster import free_port
-from tests.e2e.chromium import driven, program, running_chromium, served_folder
+from tests.e2e.chromium import driven, running_chromium, served_folder
 from tests.nginx import AROUND, needs_nginx
 from tests.relays import relay_process
 from tests.test_docs import README, blocks
@@ -63,7 +63,6 @@ def read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-@pytest.mark.skipif(program() is None, reason="Chromium is not installed (apt-get install chromium)")
 async def test_the_app_comes_in_through_the_proxy_of_the_readme(database: str, tmp_path: Path) -> None:
     token = await terminals.add(database, "default", "app behind nginx", "manager")
     port = free_port()

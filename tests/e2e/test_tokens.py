@@ -1,14 +1,12 @@
-"""Who may come in with RELAY_AUTH=token: where a token may stand, who is turned away, and who is shut out later."""
+"""Who may come in with RELAY_AUTH=token: where a token may stand, and who is turned away."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
-import psycopg
 import pytest
 import websockets
 
@@ -21,26 +19,13 @@ from tests.terminals import Terminal, agree
 from tests.waiting import until
 
 TABLE = {"id": "t1", "number": 1, "seats": 4, "status": "available"}
-REVOKED_SECONDS = 2.0  # PROTOCOL.md, section 5
-
-
-@pytest.fixture
-async def relay(database: str, caplog: pytest.LogCaptureFixture) -> AsyncIterator[LocalRelay]:
-    async with clean_relay(database, caplog, auth="token") as running:
-        yield running
-
-
-@pytest.fixture
-async def token(database: str) -> str:
-    """Of a terminal of the default restaurant."""
-    return await terminals.add(database, "default", "Bar 1", "terminal")
 
 
 # --- coming in
 
 
-async def test_a_token_in_the_first_message_lets_in(database: str, relay: LocalRelay, token: str) -> None:
-    async with Terminal(relay.url, token=token) as one, Terminal(relay.url, token=token) as other:
+async def test_a_token_in_the_first_message_lets_in(database: str, guarded: LocalRelay, token: str) -> None:
+    async with Terminal(guarded.url, token=token) as one, Terminal(guarded.url, token=token) as other:
         assert one.received[0]["type"] == "WELCOME"
         await one.table("add", TABLE)
         await agree(database, one, other)
@@ -56,41 +41,41 @@ async def test_a_token_in_the_first_message_lets_in(database: str, relay: LocalR
     ids=["header", "subprotocol", "two subprotocols"],
 )
 async def test_a_token_in_the_handshake_lets_in_without_an_introduction(
-    database: str, relay: LocalRelay, token: str, how: Any
+    database: str, guarded: LocalRelay, token: str, how: Any
 ) -> None:
     options = how(token)
-    async with await Terminal(relay.url).connect(hello=False, **options) as one:
+    async with await Terminal(guarded.url).connect(hello=False, **options) as one:
         assert (await one.table("add", TABLE))["revision"] == 1
         await agree(database, one)
         assert one._socket is not None
         assert one._socket.subprotocol == next(iter(options.get("subprotocols", [])), None)
 
 
-async def test_the_token_names_the_restaurant_and_no_other_is_reached(database: str, relay: LocalRelay) -> None:
+async def test_the_token_names_the_restaurant_and_no_other_is_reached(database: str, guarded: LocalRelay) -> None:
     for slug in ("bistro", "cafe"):
         sql(database, "insert into pos.restaurants (slug, name) values (%s, 'x')", slug)
     token = await terminals.add(database, "bistro", "Bar 1", "terminal")
     async with (
-        Terminal(f"{relay.url}?restaurant=bistro", token=token) as named,
-        Terminal(relay.url, token=token) as one,
+        Terminal(f"{guarded.url}?restaurant=bistro", token=token) as named,
+        Terminal(guarded.url, token=token) as one,
     ):
         await one.table("add", TABLE)
         await agree(database, one, named, slug="bistro")
     assert sql(database, "select slug from pos.sync_log join pos.restaurants using (restaurant_id)") == [("bistro",)]
     for slug in ("cafe", "default", "nowhere"):
-        told = await turned_away(f"{relay.url}?restaurant={slug}", hello(token))
+        told = await turned_away(f"{guarded.url}?restaurant={slug}", hello(token))
         assert told == (1008, "this token is another restaurant's")
 
 
 async def test_a_name_that_was_just_given_to_another_restaurant_leads_no_token_astray(
-    database: str, relay: LocalRelay, token: str
+    database: str, guarded: LocalRelay, token: str
 ) -> None:
-    async with Terminal(relay.url, token=token) as one:
+    async with Terminal(guarded.url, token=token) as one:
         await one.table("add", TABLE)
         sql(database, "update pos.restaurants set slug = 'old' where slug = 'default'")
         sql(database, "insert into pos.restaurants (slug, name) values ('default', 'another')")
         new = await terminals.add(database, "default", "Bar 1", "terminal")
-        async with Terminal(relay.url, token=new) as other, Terminal(relay.url, token=token) as same:
+        async with Terminal(guarded.url, token=new) as other, Terminal(guarded.url, token=token) as same:
             assert (other.tables, same.tables["t1"]["number"]) == ({}, 1)
             await agree(database, one, same, slug="old")
 
@@ -154,53 +139,53 @@ async def test_who_waits_for_the_database_for_long_is_told_to_come_back(
     ],
     ids=lambda first: first["type"] if isinstance(first, dict) else str(first),
 )
-async def test_nothing_counts_before_it_is_known_who_this_is(database: str, relay: LocalRelay, first: Any) -> None:
-    code, reason = await turned_away(relay.url, first)
+async def test_nothing_counts_before_it_is_known_who_this_is(database: str, guarded: LocalRelay, first: Any) -> None:
+    code, reason = await turned_away(guarded.url, first)
     assert (code, reason) == (1008, "the first message must be CLIENT_CONNECTED with a clientId and a token")
     assert sql(database, "select * from pos.sync_log") == []
 
 
 @pytest.mark.parametrize("wrong", ["", "sesame", f"minipos_{'a' * 43}", "x" * 100_000], ids=len)
-async def test_a_token_that_is_not_known_is_turned_away(relay: LocalRelay, wrong: str) -> None:
+async def test_a_token_that_is_not_known_is_turned_away(guarded: LocalRelay, wrong: str) -> None:
     for first, options in ((hello(wrong), {}), (None, bearer(wrong) if 0 < len(wrong) < 1000 else {})):
         if first is None and not options:
             continue
-        code, reason = await turned_away(relay.url, first, **options)
+        code, reason = await turned_away(guarded.url, first, **options)
         assert code == 1008
         assert reason in (auth.HOW_TO_SHOW, auth.NOT_KNOWN, "this is no token that a relay has given out")
         assert not wrong or wrong not in reason
 
 
 async def test_a_good_token_in_a_message_does_not_mend_a_bad_one_in_the_handshake(
-    relay: LocalRelay, token: str
+    guarded: LocalRelay, token: str
 ) -> None:
-    assert (await turned_away(relay.url, hello(token), **bearer(auth.new_token())))[0] == 1008
+    assert (await turned_away(guarded.url, hello(token), **bearer(auth.new_token())))[0] == 1008
 
 
-async def test_a_token_in_the_url_is_refused_with_a_sentence(relay: LocalRelay, token: str) -> None:
+async def test_a_token_in_the_url_is_refused_with_a_sentence(guarded: LocalRelay, token: str) -> None:
     for query in (f"token={token}", f"restaurant=default&access_token={token}", f"x={token}"):
-        assert await turned_away(f"{relay.url}?{query}", hello(token)) == (1008, auth.IN_URL)
-        status, headers, body = await relay.get(f"/api/sync?{query}", {"Authorization": f"Bearer {token}"})
+        assert await turned_away(f"{guarded.url}?{query}", hello(token)) == (1008, auth.IN_URL)
+        status, headers, body = await guarded.get(f"/api/sync?{query}", {"Authorization": f"Bearer {token}"})
         assert (status, headers["www-authenticate"], body["error"]["message"]) == (401, "Bearer", auth.IN_URL)
 
 
-async def test_who_says_nothing_is_closed_within_six_seconds(relay: LocalRelay) -> None:
+async def test_who_says_nothing_is_closed_within_six_seconds(guarded: LocalRelay) -> None:
     started = time.monotonic()
-    assert await turned_away(relay.url) == (1008, "who this is was not said in time")
+    assert await turned_away(guarded.url) == (1008, "who this is was not said in time")
     assert 4.5 < time.monotonic() - started < 6.0
 
 
-async def test_who_leaves_without_a_word_leaves_nothing(relay: LocalRelay, token: str) -> None:
-    async with websockets.connect(relay.url):
+async def test_who_leaves_without_a_word_leaves_nothing(guarded: LocalRelay, token: str) -> None:
+    async with websockets.connect(guarded.url):
         pass
-    async with websockets.connect(relay.url) as socket:
+    async with websockets.connect(guarded.url) as socket:
         socket.transport.abort()
-    async with Terminal(relay.url, token=token):
+    async with Terminal(guarded.url, token=token):
         pass
 
 
-async def test_what_was_said_before_a_quick_goodbye_counts(database: str, relay: LocalRelay, token: str) -> None:
-    async with websockets.connect(relay.url, **bearer(token)) as socket:
+async def test_what_was_said_before_a_quick_goodbye_counts(database: str, guarded: LocalRelay, token: str) -> None:
+    async with websockets.connect(guarded.url, **bearer(token)) as socket:
         await socket.send(json.dumps({"type": "UPDATE_TABLE", "data": {"action": "add", "data": TABLE}}))
     await until(lambda: sql(database, "select * from pos.sync_log"))
 
@@ -227,152 +212,24 @@ async def test_two_thousand_silent_sockets_keep_no_terminal_out(
         assert codes.count(1013) >= 1900
 
 
-# --- being shut out
-
-
-async def test_a_revoked_terminal_is_shut_out_on_every_instance(database: str, token: str) -> None:
-    other_token = await terminals.add(database, "default", "Bar 2", "terminal")
-    async with local_relay(database, auth="token") as first, local_relay(database, auth="token") as second:
-        here, there = (
-            await Terminal(first.url, token=token).connect(),
-            await Terminal(second.url, token=token).connect(),
-        )
-        silent = await websockets.connect(second.url, **bearer(token))  # has said nothing, and never will
-        async with Terminal(first.url, token=other_token) as neighbour:
-            started = time.monotonic()
-            await terminals.revoke(database, None, "Bar 1")
-            assert await closed(silent) == (1008, auth.NOT_KNOWN)
-            await until(lambda: here.close_code and there.close_code, within=REVOKED_SECONDS)
-            assert time.monotonic() - started < REVOKED_SECONDS
-            assert {(one.close_code, one.close_reason) for one in (here, there)} == {(1008, auth.NOT_KNOWN)}
-            assert await turned_away(second.url, hello(token)) == (1008, auth.NOT_KNOWN)
-            assert (await first.get("/api/sync", {"Authorization": f"Bearer {token}"}))[0] == 401
-            await neighbour.table("add", TABLE)
-            assert neighbour.close_code is None
-        await here.close()
-        await there.close()
-
-
-async def test_a_terminal_that_has_said_nothing_is_shut_out_as_well(
-    relay: LocalRelay, database: str, token: str
-) -> None:
-    async with websockets.connect(relay.url, **bearer(token)) as silent:
-        await until(lambda: relay.relay.hub.rooms)
-        await terminals.revoke(database, None, "Bar 1")
-        assert await closed(silent, REVOKED_SECONDS) == (1008, auth.NOT_KNOWN)
-
-
-async def test_a_revocation_between_the_look_and_the_entering_is_not_missed(
-    database: str, relay: LocalRelay, token: str
-) -> None:
-    gate, hub = relay.relay.gate, relay.relay.hub
-    assert gate is not None
-    other = await terminals.add(database, "default", "Bar 2", "terminal")
-    find = gate._enrolments.find
-
-    async def slowly(token_hash: bytes) -> auth.Identity:
-        identity = await find(token_hash)
-        await terminals.revoke(database, None, "Bar 2")
-        [(count,)] = sql(database, "select staff from pos.heads where restaurant_id = 1")
-        await until(lambda: hub.rooms[1].staff == count, what="the relay to have heard of it")
-        return identity
-
-    async with Terminal(relay.url, token=token) as one:
-        await until(lambda: hub.rooms[1].staff >= 0)
-        gate._enrolments.find = slowly  # type: ignore[method-assign]
-        async with websockets.connect(relay.url, **bearer(other)) as late:
-            assert await closed(late, REVOKED_SECONDS) == (1008, auth.NOT_KNOWN)
-        assert one.close_code is None
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("delete from pos.terminals where name = 'Bar 1'", auth.NOT_KNOWN),
-        ("update pos.terminals set role = 'display' where name = 'Bar 1'", "the role of this terminal has changed"),
-    ],
-)
-async def test_a_change_in_sql_shuts_out_as_well(
-    database: str, relay: LocalRelay, token: str, change: Any, reason: str
-) -> None:
-    one = await Terminal(relay.url, token=token).connect()
-    sql(database, change)
-    await until(lambda: one.close_code, within=REVOKED_SECONDS)
-    assert one.close_code == 1008
-    assert one.close_reason.startswith(reason)
-    await one.close()
-
-
-async def test_with_another_token_the_old_one_is_shut_out_and_the_new_one_comes_in(
-    database: str, relay: LocalRelay, token: str
-) -> None:
-    one = await Terminal(relay.url, token=token).connect()
-    _, new = await terminals.rotate(database, None, "Bar 1")
-    await until(lambda: one.close_code == 1008, within=REVOKED_SECONDS)
-    await one.close()
-    async with Terminal(relay.url, token=new):
-        assert await turned_away(relay.url, hello(token)) == (1008, auth.NOT_KNOWN)
-
-
-async def test_a_revocation_without_a_doorbell_is_found_by_the_sweep(database: str, token: str) -> None:
-    async with local_relay(database, auth="token", sweep_seconds=0.5) as relay:
-        one = await Terminal(relay.url, token=token).connect()
-        with psycopg.connect(database, autocommit=True) as connection:
-            # The head moves, and nobody hears of it.
-            connection.execute("set session_replication_role = replica")
-            connection.execute("update pos.terminals set revoked_at = now()")
-            connection.execute("update pos.heads set staff = staff + 1")
-        await until(lambda: one.close_code == 1008, within=REVOKED_SECONDS)
-        await one.close()
-
-
-async def test_everybody_is_looked_at_again_though_nothing_was_heard(
-    database: str, token: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.gate.RECHECK_SECONDS", 0.5)
-    async with local_relay(database, auth="token") as relay:
-        one = await Terminal(relay.url, token=token).connect()
-        with psycopg.connect(database, autocommit=True) as connection:
-            connection.execute("set session_replication_role = replica")
-            connection.execute("update pos.terminals set revoked_at = now()")
-        await until(lambda: one.close_code == 1008)
-        await one.close()
-
-
-async def test_nothing_that_a_terminal_sends_after_its_revocation_counts(database: str, token: str) -> None:
-    async with local_relay(database, auth="token") as relay:
-        one = await Terminal(relay.url, token=token).connect()
-        await one.table("add", TABLE)
-        [session] = relay.relay.hub.sessions
-        gate = relay.relay.gate
-        assert gate is not None
-        gate._shut_out(session, auth.NOT_KNOWN)  # its close is on the way, and so is what the terminal says
-        await one.say("UPDATE_TABLE", {"action": "update", "data": {"id": "t1", "seats": 9}})
-        await until(lambda: one.close_code == 1008)
-        await one.close()
-        async with local_relay(database) as open_relay, Terminal(open_relay.url) as other:
-            await other.table("update", {"id": "t1", "status": "occupied"})
-            assert other.tables["t1"]["seats"] == 4
-
-
 # --- the database
 
 
-async def test_a_thousand_tokens_at_once_are_looked_up_in_a_few_reads(database: str, relay: LocalRelay) -> None:
-    gate = relay.relay.gate
+async def test_a_thousand_tokens_at_once_are_looked_up_in_a_few_reads(database: str, guarded: LocalRelay) -> None:
+    gate = guarded.relay.gate
     assert gate is not None
     token = await terminals.add(database, "default", "Bar 1", "terminal")
     hashes = [auth.digest(auth.new_token()) for _ in range(999)] + [auth.digest(token)]
     before = int(sql(database, "select seq_scan + idx_scan from pg_stat_user_tables where relname = 'terminals'")[0][0])
     assert before >= 0
     asked: list[int] = []
-    read = relay.relay.database.read
+    read = guarded.relay.database.read
 
     async def counted(query: Any, *rest: Any, **more: Any) -> Any:
         asked.append(1 if "find_terminals" in query else 0)
         return await read(query, *rest, **more)
 
-    relay.relay.database.read = counted  # type: ignore[method-assign]
+    guarded.relay.database.read = counted  # type: ignore[method-assign]
     answers = await asyncio.gather(*(gate._enrolments.find(one) for one in hashes), return_exceptions=True)
     assert [one.name for one in answers if isinstance(one, auth.Identity)] == ["Bar 1"]
     assert sum(asked) <= 3
@@ -381,21 +238,21 @@ async def test_a_thousand_tokens_at_once_are_looked_up_in_a_few_reads(database: 
 # --- HTTP
 
 
-async def test_the_api_asks_for_the_same_token(relay: LocalRelay, token: str) -> None:
+async def test_the_api_asks_for_the_same_token(guarded: LocalRelay, token: str) -> None:
     paths = ["sync", "changes?since=0", "tables", "menu", "settings", "orders", "orders?limit=nonsense"]
     for path in paths:
-        status, headers, body = await relay.get(f"/api/{path}")
+        status, headers, body = await guarded.get(f"/api/{path}")
         assert (status, headers["www-authenticate"]) == (401, "Bearer")
         assert body["error"]["code"] == "FORBIDDEN"
         for wrong in ("Basic bWF5Om00eQ==", f"Bearer {auth.new_token()}", "Bearer sesame"):
-            assert (await relay.get(f"/api/{path}", {"Authorization": wrong}))[0] == 401
+            assert (await guarded.get(f"/api/{path}", {"Authorization": wrong}))[0] == 401
         expected = 400 if "nonsense" in path else 200
-        assert (await relay.get(f"/api/{path}", {"Authorization": f"Bearer {token}"}))[0] == expected
+        assert (await guarded.get(f"/api/{path}", {"Authorization": f"Bearer {token}"}))[0] == expected
     for path in ("/health", "/health/live", "/health/ready", "/"):
-        assert (await relay.get(path))[0] == 200
+        assert (await guarded.get(path))[0] == 200
 
 
-async def test_the_api_shows_the_tokens_restaurant(database: str, relay: LocalRelay) -> None:
+async def test_the_api_shows_the_tokens_restaurant(database: str, guarded: LocalRelay) -> None:
     sql(database, "insert into pos.restaurants (slug, name) values ('bistro', 'x')")
     sql(
         database,
@@ -404,16 +261,16 @@ async def test_the_api_shows_the_tokens_restaurant(database: str, relay: LocalRe
     )
     token = await terminals.add(database, "bistro", "Wall", "display")
     headers = {"Authorization": f"Bearer {token}"}
-    _, _, body = await relay.get("/api/tables", headers)
+    _, _, body = await guarded.get("/api/tables", headers)
     assert [table["id"] for table in body["tables"]] == ["bistro"]
-    assert (await relay.get("/api/tables?restaurant=bistro", headers))[0] == 200
-    assert (await relay.get("/api/tables?restaurant=default", headers))[0] == 401
+    assert (await guarded.get("/api/tables?restaurant=bistro", headers))[0] == 200
+    assert (await guarded.get("/api/tables?restaurant=default", headers))[0] == 401
 
 
-async def test_a_page_may_come_in_only_where_it_is_listed(relay: LocalRelay, token: str) -> None:
+async def test_a_page_may_come_in_only_where_it_is_listed(guarded: LocalRelay, token: str) -> None:
     """A proxy that shows a token for whoever it lets in would show it for a page of anybody's."""
-    for origin in ("http://localhost", f"http://127.0.0.1:{relay.port}", "https://evil.example", "null"):
-        status, headers, _ = await relay.get("/api/sync", {"Authorization": f"Bearer {token}", "Origin": origin})
+    for origin in ("http://localhost", f"http://127.0.0.1:{guarded.port}", "https://evil.example", "null"):
+        status, headers, _ = await guarded.get("/api/sync", {"Authorization": f"Bearer {token}", "Origin": origin})
         assert (status, headers.get("access-control-allow-origin")) == (403, None)
         with pytest.raises(websockets.InvalidStatus, match="403"):
-            await websockets.connect(relay.url, origin=origin, **bearer(token))  # type: ignore[arg-type]
+            await websockets.connect(guarded.url, origin=origin, **bearer(token))  # type: ignore[arg-type]

@@ -32,6 +32,11 @@ def snapshot(revision: int, reason: str = "first-sync", epoch: str = EPOCH, **li
     return empty | lists | {"mode": "snapshot", "reason": reason, "epoch": epoch, "revision": revision}
 
 
+def seated(version: int, **fields: Any) -> Row:
+    """The table, with guests."""
+    return {**TABLE, "status": "occupied", "version": version, **fields}
+
+
 class Line:
     """One connection of a terminal."""
 
