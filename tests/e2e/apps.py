@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -42,8 +42,9 @@ class App:
         self.reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        async for text in self.socket:
-            self.heard.append(json.loads(text))
+        with suppress(websockets.ConnectionClosed):  # also of a test that fails, which says why itself
+            async for text in self.socket:
+                self.heard.append(json.loads(text))
 
     async def say(self, type_: str, data: Any = None) -> None:
         await self.socket.send(json.dumps({"type": type_, "data": data or {}, "clientId": self.client_id}))

@@ -25,9 +25,11 @@ async def test_a_restaurant_that_is_not_complete_gets_no_list_and_no_add(databas
         await one.say("UPDATE_SETTINGS", {"theme": "dark"})
         await until(lambda: len(two.of("UPDATE_MENU")) == 3, what="what the database never knew is deleted in browsers")
         assert two.of("UPDATE_TABLE")[-1]["data"]["data"]["id"] == "5"
+        await one.do("UPDATE_TABLE", "delete", {"id": "6"})
+        await until(lambda: two.of("UPDATE_TABLE")[-1]["data"]["data"]["id"] == "6")
+        assert two.of("UPDATE_SETTINGS") == [], "they would replace all of the browser's"
         await schema.seed(database)
         assert not sql(database, "select 1 from pos.tables where id = '5' union select 1 from pos.staff where id = '3'")
-        assert two.of("UPDATE_SETTINGS") == [], "they would replace all of the browser's"
 
 
 async def test_a_restaurant_that_is_not_complete_answers_without_lists(database: str) -> None:
