@@ -84,10 +84,15 @@ class App:
 
         return await until(found, what=f"{count} users")
 
-    async def gets(self, kind: str, within: float = 5.0) -> Any:
-        """The next list of a kind."""
-        found = await until(lambda: [one for one in self.lists if kind in one], within, f"a list of {kind}")
-        return found[-1][kind]
+    async def gets(self, kind: str, within: float = 5.0, *, holding: Row | None = None) -> Any:
+        """The next list of a kind, or the next that holds such a row."""
+        row = (holding or {}).items()
+
+        def found() -> list[list[Row]]:
+            lists = [one[kind] for one in self.lists if kind in one]
+            return lists if holding is None else [one for one in lists if any(row <= each.items() for each in one)]
+
+        return (await until(found, within, f"a list of {kind}"))[-1]
 
 
 @asynccontextmanager

@@ -31,7 +31,8 @@ async def test_its_own_changes_come_back_in_lists_only(shop: str, caplog: pytest
         await one.do("UPDATE_TABLE", "add", TABLE)
         await one.do("UPDATE_TABLE", "update", {**TABLE, "seats": 6})
         for each in (one, two):
-            assert [row["seats"] for row in await each.gets("tables") if row["id"] == TABLE["id"]] == [6]
+            found = await each.gets("tables", holding={**TABLE, "seats": 6})
+            assert [row["seats"] for row in found if row["id"] == TABLE["id"]] == [6]
         await two.quiet()
         assert one.of("UPDATE_TABLE") == []
         assert [(m["data"]["action"], m["clientId"]) for m in two.of("UPDATE_TABLE")] == [("update", one.client_id)]
@@ -85,7 +86,7 @@ async def test_a_heartbeat_is_answered_with_pong_and_an_answer_with_nothing(shop
 async def test_a_sale_under_another_id_replaces_the_one_that_the_browser_shows(shop: str) -> None:
     async with local_relay(shop) as relay, app(relay, 1) as one, app(relay, 2) as two:
         await one.do("UPDATE_ORDER", "add", ORDER)
-        await until(lambda: any(lists.get("orderHistory") for lists in two.lists))
+        await two.gets("orderHistory", holding={"id": ORDER["id"]})
         two.heard.clear()
         await two.do("UPDATE_ORDER", "add", ORDER | {"createdAt": "2026-01-02T02:00:00Z", "total": 2})
         orders = await two.gets("orderHistory")
@@ -151,7 +152,7 @@ async def test_a_clear_is_sent_although_a_list_has_what_is_left_already(shop: st
 async def test_a_clear_that_crossed_a_sale_leaves_none_at_the_terminal_that_cleared(shop: str) -> None:
     async with local_relay(shop) as relay, app(relay, 1) as one, app(relay, 2) as two:
         await one.do("UPDATE_ORDER", "add", ORDER)
-        await until(lambda: any(lists.get("orderHistory") for lists in two.lists))
+        await two.gets("orderHistory", holding={"id": ORDER["id"]})
         two.heard.clear()
         await two.do("UPDATE_ORDER", "clear", {})
         await until(lambda: two.of("SYNC_RESPONSE"))
