@@ -16,7 +16,7 @@ import psycopg
 import websockets
 
 from relay.checksums import checksum
-from tests.waiting import until
+from tests.waiting import WITHIN_SECONDS, until
 
 Row = dict[str, Any]
 
@@ -157,7 +157,7 @@ class Terminal:
         """Wait until it holds a revision."""
         await until(lambda: self.revision >= revision, within=within, what=f"revision {revision} at {self.client_id}")
 
-    async def hears(self, type_: str, within: float = 5.0, after: int = 0) -> Row:
+    async def hears(self, type_: str, within: float = WITHIN_SECONDS, after: int = 0) -> Row:
         """The first message of a type among those received from index `after` on."""
         found = await until(
             lambda: [m for m in self.received[after:] if m["type"] == type_], within=within, what=f"a {type_}"

@@ -11,17 +11,18 @@ from typing import Any, TypeVar, overload
 T = TypeVar("T")
 
 POLL_SECONDS = 0.01
+WITHIN_SECONDS = 15.0  # enough on a machine that is shared; a test of how long something takes names its own bound
 
 
 @overload
-async def until(condition: Callable[[], Awaitable[T]], within: float = 5.0, what: str = "") -> T: ...
+async def until(condition: Callable[[], Awaitable[T]], within: float = WITHIN_SECONDS, what: str = "") -> T: ...
 
 
 @overload
-async def until(condition: Callable[[], T], within: float = 5.0, what: str = "") -> T: ...
+async def until(condition: Callable[[], T], within: float = WITHIN_SECONDS, what: str = "") -> T: ...
 
 
-async def until(condition: Callable[[], Any], within: float = 5.0, what: str = "") -> Any:
+async def until(condition: Callable[[], Any], within: float = WITHIN_SECONDS, what: str = "") -> Any:
     """Return the condition's first truthy value; AssertionError with its last one after `within` seconds.
 
     The condition may be a coroutine function. What it raises is not caught.
@@ -44,7 +45,7 @@ async def slow_down(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-def wait_until(condition: Callable[[], T], within: float = 5.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], within: float = WITHIN_SECONDS, what: str = "") -> T:
     """The same where no event loop runs."""
     deadline = time.monotonic() + within
     while not (last := condition()):

@@ -14,7 +14,7 @@ import websockets
 
 from tests.relays import LocalRelay
 from tests.terminals import Row
-from tests.waiting import until
+from tests.waiting import WITHIN_SECONDS, until
 
 SECRET = "a secret of some length"
 TABLE = {"id": "table_1700000000001", "number": 9, "seats": 4, "status": "available"}
@@ -84,7 +84,7 @@ class App:
 
         return await until(found, what=f"{count} users")
 
-    async def gets(self, kind: str, within: float = 5.0, *, holding: Row | None = None) -> Any:
+    async def gets(self, kind: str, within: float = WITHIN_SECONDS, *, holding: Row | None = None) -> Any:
         """The next list of a kind, or the next that holds such a row."""
         row = (holding or {}).items()
 
