@@ -43,6 +43,8 @@ def test_a_row_of_the_bench_measures_the_relay(ground: Ground, name: str) -> Non
     lines = list(bench.ROWS[name](ground))
     assert {line.row for line in lines} == {name}
     assert not ground.skipped
+    # One change alone is enough; of ten in a second a machine that is not stalled lets most pass so.
+    assert name != "rest" or any("receive" in line.what for line in lines), ground.remarks
     for line in lines:
         assert line.relay, line
         assert not line.against or len(line.reference) == len(line.relay), line

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -42,9 +42,8 @@ class App:
         self.reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        with suppress(websockets.ConnectionClosed):  # also of a test that fails, which says why itself
-            async for text in self.socket:
-                self.heard.append(json.loads(text))
+        async for text in self.socket:
+            self.heard.append(json.loads(text))
 
     async def say(self, type_: str, data: Any = None) -> None:
         await self.socket.send(json.dumps({"type": type_, "data": data or {}, "clientId": self.client_id}))
@@ -106,7 +105,11 @@ async def app(
         await opened.say("CLIENT_CONNECTED", {"clientId": client_id})
         await opened.say("SYNC_REQUEST")
         await until(lambda: opened.of("SYNC_RESPONSE"))
-        yield opened
+        try:
+            yield opened
+        except BaseException:
+            opened.reader.cancel()  # the test says why it fails; how the socket ends then is no fault of another's
+            raise
     await opened.reader
 
 
