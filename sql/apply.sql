@@ -228,8 +228,11 @@ declare
   v_results pos.result[];
   v_refused jsonb;
 begin
-  -- Here, and not only in the relay's session: behind a pooler that would be anybody's.
-  perform set_config('synchronous_commit', 'on', true);
+  -- Here, and not only in the relay's session: behind a pooler that would be anybody's. Whoever asks for more than a
+  -- commit on the disk has a reason.
+  if current_setting('synchronous_commit') <> 'remote_apply' then
+    perform set_config('synchronous_commit', 'on', true);
+  end if;
   insert into pos.batches (batch_id) values (p_batch_id) on conflict do nothing;
   if not found then
     -- This batch is committed, its answer was lost. What was not applied is known by its place, and the ledger has the

@@ -195,3 +195,14 @@ def test_texts_arrive_as_they_were_sent(shop: Shop) -> None:
     texts += [f"{one}{two}" for one in texts for two in texts if one and two]
     assert shop.one("select %s::text[]", text_array(texts)) == texts
     assert shop.one("select %s::text[]", text_array([])) == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "used"), [("off", "on"), ("local", "on"), ("on", "on"), ("remote_apply", "remote_apply")]
+)
+def test_a_batch_is_committed_to_the_disk_whatever_the_default(shop: Shop, chosen: LiteralString, used: str) -> None:
+    with shop.again(autocommit=False) as writer:
+        writer.sql("set session synchronous_commit = " + chosen)
+        assert codes(writer.apply([add(shop, "1")])) == ["OK"]
+        assert writer.one("show synchronous_commit") == used
+        writer.connection.rollback()
