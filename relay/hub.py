@@ -52,6 +52,7 @@ class Room:
         self.moved = asyncio.Event()  # set for a moment when the head moves: whoever waits for it looks again
         self.vain_reads = 0  # in a row, that a doorbell asked for and that found nothing
         self.read_after = 0.0  # until when its doorbells wait, for they were rung in vain
+        self.rung_early = False  # a doorbell rang while there was no window yet to compare with
         self._passed: deque[Passed] = deque(maxlen=MESSAGES_KEPT)
 
     @property
@@ -179,6 +180,13 @@ class Hub:
                     self.resync(session)
                 else:
                     session.epoch = ""  # it is resynced when it reads again: until then snapshots would only pile up
+
+    def note_staff(self, room: Room, count: int) -> None:
+        """A room's count of changes without a revision, as it was read."""
+        if room.staff != count:
+            room.staff = count
+            for heed in self.on_staff:
+                heed(room)
 
     def go_live(self, room: Room, session: Session, cursor: int) -> None:
         """Send a session what follows `cursor` from now on. Between reading `cursor` and here nothing is awaited."""

@@ -221,7 +221,12 @@ class Listener:
                     self._under_way = ()
 
     async def _read_rooms(self, restaurant_ids: Sequence[int]) -> None:
-        rooms = [room for i in restaurant_ids if (room := self._hub.rooms.get(i)) and room.window]
+        rooms = []
+        for room in (room for i in restaurant_ids if (room := self._hub.rooms.get(i))):
+            if room.window is None:
+                room.rung_early = True
+            else:
+                rooms.append(room)
         if not rooms:
             return
         cursors = {room.restaurant_id: room.head for room in rooms}
@@ -257,10 +262,7 @@ class Listener:
                 self._count(room.restaurant_id, fresh)
             if room.head < changes.head.revision:
                 self.ring(room.restaurant_id)
-            if room.staff != changes.head.staff:
-                room.staff = changes.head.staff
-                for heed in self._hub.on_staff:
-                    heed(room)
+            self._hub.note_staff(room, changes.head.staff)
             if room.messages < changes.head.messages:
                 behind[room.restaurant_id] = room.messages
         if behind:

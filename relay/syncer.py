@@ -288,12 +288,14 @@ class Syncer:
         if room.window is None:
             async with self._reading(room):
                 if room.window is None:
+                    room.rung_early = False
                     async with self._turn():
                         heads = await self._database.read_heads([room.restaurant_id])
                     head = heads.by_restaurant.get(room.restaurant_id, Head())
                     self._hub.position(room, heads.epoch, head.revision, head.messages)
-                    # A doorbell that rang meanwhile found no window to compare with.
-                    self._ring(room.restaurant_id)
+                    self._hub.note_staff(room, head.staff)
+                    if room.rung_early:
+                        self._ring(room.restaurant_id)
 
     async def _read(self, room: Room) -> Snapshot:
         window = None

@@ -142,7 +142,6 @@ async def test_a_terminal_that_only_talks_goes_live_at_the_head() -> None:
     parts = Syncing(head=5)
     session, wire = parts.enter()
     await parts.syncer.join(session)
-    assert parts.rung == [1], "whoever rang before found no window"
     wire.stop()
     parts.database.append(7)
     parts.take()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from relay.database import Database
 from relay.errors import DatabaseUnavailable, UnknownRestaurant
+from relay.listener import Listener
 from relay.session import State, Sync
 from tests.fakes import Syncing, heard
 from tests.waiting import until
@@ -32,6 +34,26 @@ async def positioned(head: int, **settings: Any) -> Syncing:
     parts = Syncing(head, **settings)
     await parts.syncer.join(parts.enter()[0])
     return parts
+
+
+# The head
+
+
+async def test_entering_reads_no_changes_where_no_doorbell_rang() -> None:
+    parts = await positioned(5)
+    assert parts.rung == []
+
+
+async def test_a_doorbell_that_rings_while_the_head_is_read_is_heeded() -> None:
+    parts = Syncing(5)
+    listener = Listener(cast(Database, parts.database), parts.hub, parts.settings)
+    joining = begin(parts, parts.syncer.join(parts.enter()[0]))
+    await until(lambda: parts.database.under_way)
+    parts.database.append(6)
+    await listener._read_rooms([1])
+    await finish(parts, joining)
+    assert parts.room.head == 5
+    assert parts.rung == [1]
 
 
 # Another sync
