@@ -228,3 +228,37 @@ def test_rows_are_looked_up_by_their_key_by_plans_from_when_a_table_was_empty(sh
     read: LiteralString = """select indexrelname, idx_tup_read / idx_scan from pg_stat_user_indexes
         where relname in ('tables', 'order_history', 'mutations', 'order_claims') and idx_tup_read > 100 * idx_scan"""
     assert shop.sql(read) == []
+
+
+def blocks(shop: Shop, read: LiteralString) -> int:
+    """How many blocks of tables and indexes a read looks at."""
+    [(found,)] = shop.sql("explain (analyze, buffers, format json) execute " + read)
+    plan = found[0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+@pytest.mark.parametrize("vacuumed", [False, True])
+def test_a_restaurant_of_many_orders_and_changes_is_read_like_a_small_one(shop: Shop, *, vacuumed: bool) -> None:
+    few, many = 200, 100_000
+    reads: dict[LiteralString, LiteralString] = {
+        "changes": "select from pos.changes_after(1, (select revision from pos.heads) - 100, 100, 100000)",
+        "changes_of_many": """select from pos.read_changes(
+            '{1}', array(select revision - 100 from pos.heads), 100, 100000)""",
+        "heads": "select from pos.read_heads('{1}')",
+        "a_snapshot": "select length(orders) from pos.snapshot(1, 100)",
+        "orders": "select length(data) from pos.read_orders(1, 9223372036854775807, 100)",
+        "a_checklist": "select lines from pos.checklist(1, 100)",
+    }
+    grow: LiteralString = """insert into pos.order_history (restaurant_id, id, status, total)
+        select 1, n, 'completed', 1 from generate_series(%s::int, %s) as n"""
+    for name, query in reads.items():
+        shop.sql("prepare " + name + " as " + query)
+    shop.sql(grow, 1, few)
+    # Past the plans that know their parameters: what is kept from now on was made for a small restaurant.
+    small = {name: min(blocks(shop, name) for _ in range(7)) for name in reads}
+    shop.sql(grow, few + 1, many)
+    if vacuumed:
+        shop.sql("vacuum analyze")
+    for name, found in small.items():
+        # The first time after a vacuum it is planned anew, and looks at the catalogue too.
+        assert min(blocks(shop, name) for _ in range(3)) <= 2 * found + 20, name
