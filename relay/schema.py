@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 from .errors import DatabaseUnavailable, OnlyStandby, SchemaError
 from .pools import is_standby
 
-VERSION = 2
+VERSION = 3
 ENTRY = "schema.sql"
 SEED = "seed.sql"
 ROLES = "roles.sql"

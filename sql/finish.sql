@@ -3,7 +3,7 @@
 -- Only a new database gets it: somebody may have given it another slug since.
 insert into pos.restaurants (slug, name)
 select 'default', 'Default restaurant' where not exists (select from pos.restaurants);
-insert into pos.installation as i (version) values (2)
+insert into pos.installation as i (version) values (3)
 on conflict (only_row) do update set version = excluded.version where i.version <> excluded.version;
 
 -- Where pg_temp is not named it comes first for tables and types: a domain pg_temp.text would then run its own checks with

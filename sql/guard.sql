@@ -51,8 +51,8 @@ declare
   v_installed integer;
 begin
   select i.version into v_installed from pos.installation as i;
-  if v_installed > 2 then
-    raise exception 'the installed schema has version %, these files are version 2', v_installed
+  if v_installed > 3 then
+    raise exception 'the installed schema has version %, these files are version 3', v_installed
       using hint = 'Use the schema files of the newer relay.';
   end if;
 end

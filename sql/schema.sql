@@ -9,6 +9,7 @@
 begin isolation level read committed;
 \ir guard.sql
 \ir upgrade/2.sql
+\ir upgrade/3.sql
 \ir tables.sql
 \ir tables_log.sql
 \ir rows.sql

@@ -20,7 +20,7 @@ from tests.cluster import TestCluster
 from tests.least import ROLES, as_role, install_roles
 from tests.sql.shop import NEW_DISH, NEW_ORDER, NEW_TABLE, Mutation, Shop, add_restaurant
 from tests.sql.test_catalogue import FUNCTIONS, SHADOW_FUNCTIONS, SHADOW_TABLES, names
-from tests.sql.test_schema import Programs, programs
+from tests.sql.test_schema import OLD_VERSIONS, Programs, install_old, programs
 
 __all__ = ["programs"]
 
@@ -310,11 +310,11 @@ def test_running_it_again_changes_nothing_and_neither_does_an_upgrade(owner: Sho
     assert programs.dump(owner.conninfo) == before
 
 
+@pytest.mark.parametrize("version", OLD_VERSIONS)
 def test_an_old_database_with_roles_ends_where_a_new_one_does(
-    empty_database: str, owner: Shop, programs: Programs
+    empty_database: str, owner: Shop, programs: Programs, version: int
 ) -> None:
-    with psycopg.connect(empty_database, autocommit=True) as connection:
-        connection.execute((Path(__file__).parent / "versions" / "1.sql").read_bytes())
+    install_old(empty_database, version)
     assert programs.install(empty_database).returncode == 0
     install_roles(empty_database)
     assert programs.dump(empty_database, "--schema-only") == programs.dump(owner.conninfo, "--schema-only")
