@@ -29,6 +29,7 @@ class Timing:
     first_delay: float = 0.5  # before it connects again: anything from 0 to this, doubled each time
     last_delay: float = 30.0  # and never more than anything from 0 to this
     heartbeat: float | None = None  # None: as WELCOME says
+    send: float = 20.0  # for a message to leave, before the connection is given up
     answer: float = 30.0  # for an ACK or a SYNC_RESPONSE, before it asks again
     check: float = 300.0  # from one checksum to the next
 

@@ -33,7 +33,6 @@ __all__ = ["MemoryStore", "Mutation", "SqliteStore", "State", "Status", "Store",
 log = logging.getLogger("relay.terminal")
 
 OPEN_SECONDS = 10.0  # for a handshake
-SEND_SECONDS = 20.0  # for one message to leave; beyond it the relay does not read
 GOODBYE_SECONDS = 2.0
 STORE_SECONDS = 1.0  # between two attempts to write to a store that fails
 LOST, POLICY = 1006, 1008  # close codes (RFC 6455, section 7.4.1)
@@ -270,9 +269,9 @@ class Terminal:
             self._talk.opened(asyncio.get_running_loop().time())
             self._settle()
             await self._speak(socket, reader)
-            if not self._talk.hang_up:
-                return reader.result() or (socket.close_code or LOST, socket.close_reason or "")
-            return LOST, self._talk.hang_up
+            if self._talk.hang_up:
+                return LOST, self._talk.hang_up
+            return await reader or (socket.close_code or LOST, socket.close_reason or "")
         except asyncio.CancelledError:
             with suppress(websockets.ConnectionClosed):
                 await socket.close()
@@ -300,14 +299,18 @@ class Terminal:
         """Send what is to be sent and do what is due, until the connection ends or is to be hung up."""
         loop, talk = asyncio.get_running_loop(), self._talk
         reader.add_done_callback(lambda _: self._wake.set())
-        with suppress(websockets.ConnectionClosed, TimeoutError):
+        with suppress(websockets.ConnectionClosed):  # the reader ends too
             while not reader.done() and not talk.hang_up:
                 self._wake.clear()
                 talk.tick(loop.time())
                 self._settle(wake=False)
                 while talk.out:
-                    async with asyncio.timeout(SEND_SECONDS):
-                        await socket.send(talk.out.pop(0))
+                    try:
+                        async with asyncio.timeout(talk.timing.send):
+                            await socket.send(talk.out.pop(0))
+                    except TimeoutError:
+                        talk.hang_up = "the relay does not read"
+                        return
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(talk.deadline):
                         await self._wake.wait()

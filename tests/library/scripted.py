@@ -102,6 +102,10 @@ class Line:
     async def closes(self, code: int, reason: str = "") -> None:
         await self._socket.close(code, reason)
 
+    def stops_reading(self) -> None:
+        """Leave what comes in the kernel's buffers."""
+        self._socket.transport.pause_reading()
+
     def breaks(self) -> None:
         """End it without a word."""
         self._socket.transport.abort()

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.library.driven import Driven
+from tests.library.driven import Driven, driven
 from tests.library.scripted import TABLE, ScriptedRelay, seated, snapshot
 
 Row = dict[str, Any]
+
+LARGE = 16 << 20  # characters
 
 
 async def test_a_change_is_shown_at_once_and_stays_until_it_comes_back(
@@ -108,6 +110,42 @@ async def test_what_was_not_acknowledged_goes_first_over_the_next_connection(
         assert mutation["id"] == id_
         await line.acknowledges(mutation, revision)
     await terminal.reports(lambda r: not r["pending"])
+
+
+async def test_a_connection_that_breaks_while_much_is_on_its_way_is_left(
+    scripted: ScriptedRelay, terminal: Driven
+) -> None:
+    line = await scripted.line()
+    await line.welcomes(maxMessageBytes=1 << 30)
+    line.stops_reading()
+    await line.says("SYNC_RESPONSE", snapshot(4))
+    await terminal.is_live(4)
+    # More than the kernel takes: the terminal waits until it has left.
+    id_ = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "photo": "x" * LARGE})
+    line.breaks()
+    line = await scripted.line()
+    await line.welcomes(maxMessageBytes=1 << 30)
+    await line.says("SYNC_RESPONSE", snapshot(4))
+    mutation = await line.hears("UPDATE_TABLE")
+    assert mutation["id"] == id_
+    await line.acknowledges(mutation, 5)
+    await terminal.reports(lambda r: not r["pending"])
+
+
+async def test_a_relay_that_does_not_read_is_left(language: str, scripted: ScriptedRelay) -> None:
+    # A page's socket does not tell when a message has left: there it is the sign of life that is missing.
+    async with driven(language, scripted.url, None, timing={"heartbeat": 1.0, "send": 1.0}) as terminal:
+        stopped = await scripted.line()
+        await stopped.welcomes(maxMessageBytes=1 << 30)
+        stopped.stops_reading()
+        await stopped.says("SYNC_RESPONSE", snapshot(4))
+        await terminal.is_live(4)
+        id_ = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "photo": "x" * LARGE})
+        line = await scripted.line(within=30.0)
+        await line.welcomes(maxMessageBytes=1 << 30)
+        await line.says("SYNC_RESPONSE", snapshot(4))
+        assert (await line.hears("UPDATE_TABLE", within=30.0))["id"] == id_
+        stopped.breaks()  # node's process does not end before all its sockets have
 
 
 async def test_a_terminal_killed_before_the_ack_repeats_the_same_bytes(
