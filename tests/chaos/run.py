@@ -130,7 +130,7 @@ async def run(
     report.acknowledged, report.transactions = staff.acknowledged, staff.transactions
     report.shouted = staff.shouted
     report.deliveries, report.lost = staff.deliveries, len(staff.lost)
-    report.terminals = sum(len(staff.terminals(slug)) for slug in staff.loads)
+    report.terminals = sum(len(staff.terminals(slug)) + 1 for slug in staff.loads)  # a waiter each
     return report
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psycopg
 
-from tests.chaos.history import History
+from tests.chaos.history import Applied, History
 from tests.chaos.people import Person, check_people
 from tests.chaos.quiet import Quiet
 from tests.chaos.readers import Reader
 from tests.chaos.shouters import Shouter, check_shouters
+from tests.chaos.waiters import Waiter
 from tests.chaos.world import Place
 from tests.load import Load, Till
 from tests.terminals import Terminal, agree
@@ -33,11 +36,12 @@ Key = tuple[str, str, str]  # restaurant, client id, mutation id
 
 @dataclass
 class Staff:
-    """Tills, a reader and a shouter in each restaurant, by its slug, and people at psql."""
+    """Tills, a reader, a shouter and a waiter in each restaurant, by its slug, and people at psql."""
 
     loads: dict[str, Load]
     readers: dict[str, Reader]
     shouters: dict[str, Shouter]
+    waiters: dict[str, Waiter]
     people: list[Person]
     quiet: Quiet
     history: History = field(default_factory=History)
@@ -50,7 +54,8 @@ class Staff:
 
     @property
     def acknowledged(self) -> int:
-        return sum(till.acknowledged + till.cleared for load in self.loads.values() for till in load.tills)
+        tills = sum(till.acknowledged + till.cleared for load in self.loads.values() for till in load.tills)
+        return tills + sum(len(waiter.acknowledged) for waiter in self.waiters.values())
 
     def terminals(self, slug: str) -> list[Terminal]:
         tills = (till.terminal for till in self.loads[slug].tills)
@@ -58,12 +63,17 @@ class Staff:
 
     def mutations(self) -> set[Key]:
         """What was acknowledged so far."""
-        return {
+        tills = {
             (slug, till.terminal.client_id, mutation)
             for slug, load in self.loads.items()
             for till in load.tills
             for mutation in till.done()
         }
+        return tills.union(
+            (slug, waiter.client_id, mutation)
+            for slug, waiter in self.waiters.items()
+            for mutation in waiter.acknowledged
+        )
 
     async def go_on(self, more: int = 1, within: float = BACK_SECONDS) -> None:
         """Wait until every till has counted further."""
@@ -79,19 +89,28 @@ def ledger(conninfo: str) -> set[Key]:
 @asynccontextmanager
 async def at_work(world: Place, seed: int, pause: float = PAUSE_SECONDS) -> AsyncIterator[Staff]:
     """Everybody at work; when all have ended what they had begun, everything is checked."""
+    with tempfile.TemporaryDirectory(prefix="waiters-") as folder:
+        async with _at_work(world, seed, pause, Path(folder)) as staff:
+            yield staff
+
+
+@asynccontextmanager
+async def _at_work(world: Place, seed: int, pause: float, folder: Path) -> AsyncIterator[Staff]:
     slugs = world.slugs()
     staff = Staff(
         {slug: Load([_till(world, slug, number, pause) for number in range(TILLS)]) for slug in slugs},
         {slug: Reader(world.nginx.url, slug, seed) for slug in slugs},
         {slug: Shouter(world.nginx.url, slug) for slug in slugs},
+        {slug: Waiter(world.nginx.url, slug, seed, folder) for slug in slugs},
         [Person(f"person-{number}", lambda: world.conninfo, slugs, seed) for number in range(PEOPLE)],
         Quiet(world),
     )
     tills = [till for load in staff.loads.values() for till in load.tills]
-    workers: list[Till | Reader | Shouter | Person] = [
+    workers: list[Till | Reader | Shouter | Waiter | Person] = [
         *tills,
         *staff.readers.values(),
         *staff.shouters.values(),
+        *staff.waiters.values(),
         *staff.people,
     ]
     async with asyncio.TaskGroup() as tasks:
@@ -111,6 +130,7 @@ async def at_work(world: Place, seed: int, pause: float = PAUSE_SECONDS) -> Asyn
         for slug in slugs:
             for terminal in staff.terminals(slug):
                 await terminal.close()
+            await staff.waiters[slug].terminal.close()
         await staff.quiet.close()
 
 
@@ -128,7 +148,10 @@ async def _check(conninfo: str, staff: Staff) -> None:
         await asyncio.to_thread(_check_counts, conninfo, slug, load, staff.lost)
         terminals = staff.terminals(slug)
         await agree(conninfo, *terminals, slug=slug, within=BACK_SECONDS)
-        everybody = [*terminals, *staff.visitors[slug]]
+        waiter = staff.waiters[slug]
+        lost = sum(key[:2] == (slug, waiter.client_id) for key in staff.lost)
+        await waiter.check(conninfo, lost, BACK_SECONDS)
+        everybody: list[Applied] = [*terminals, *staff.visitors[slug], waiter]
         staff.deliveries += await asyncio.to_thread(staff.history.follows, conninfo, slug, everybody)
 
 
@@ -155,5 +178,7 @@ def _check_counts(conninfo: str, slug: str, load: Load, lost: set[Key]) -> None:
 
 async def everybody_took(staff: Staff, epoch: str) -> None:
     """Wait until every terminal is in this history."""
-    behind = [one for slug in staff.loads for one in staff.terminals(slug)]
+    behind: list[Terminal | Waiter] = [*staff.waiters.values()]
+    for slug in staff.loads:
+        behind += staff.terminals(slug)
     await until(lambda: all(one.epoch == epoch for one in behind), within=BACK_SECONDS, what=f"epoch {epoch}")
