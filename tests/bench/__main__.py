@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from tests.bench import arriving, fanout, growth, peers, resting, sqlcost, storm, writes
+from tests.bench import arriving, carried, fanout, growth, peers, resting, sqlcost, storm, writes
 from tests.bench.figures import Line, table
 from tests.bench.ground import FULL, QUICK, Ground, ground, progress
 from tests.bench.page import said
@@ -33,6 +33,7 @@ ROWS: Mapping[str, Callable[[Ground], Iterator[Line]]] = {
     "burst": fanout.burst,
     "writes": writes.writes,
     "rest": resting.rest,
+    "library": carried.library,
     "storm": storm.storm,
     "growth": growth.growth,
     "sql": sqlcost.sql,
