@@ -53,6 +53,14 @@ def may(role: str, type_: str) -> bool:
     return role == "manager" or type_ in ALLOWED.get(role, ())
 
 
+def sees_users(role: str | None) -> bool:
+    """Whether an app session of this role is sent the app's users, their passwords readable; None: no authentication.
+
+    Whoever works there logs in with them. A display only shows, and is often where guests can reach it.
+    """
+    return role is None or role in ("terminal", "manager")
+
+
 def why_not(role: str, type_: str) -> str:
     """The sentence that refuses a message to a session that may not send it."""
     if role == NOBODY:

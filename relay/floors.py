@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from . import appmessages
 from .appdata import AppData, Lists
+from .auth import sees_users
 from .errors import DatabaseUnavailable, UnknownRestaurant
 from .frames import Frames, decode, encode
 from .hub import Room
@@ -49,13 +50,18 @@ class Member:
         self._clear = False  # what it shows of orders is wrong: they are cleared before the newest are sent
 
     @property
+    def sees_users(self) -> bool:
+        """Whether it may be sent the app's users."""
+        return sees_users(self.session.role)
+
+    @property
     def due(self) -> set[str]:
         """What of it can be sent now."""
         return {kind for kind in self.owed if not self.busy[kind]} if self.session.ready else set()
 
     def owe(self, kinds: Iterable[str], order_ids: Collection[str] | None) -> None:
         """These lists are due; of the orders those named, None: the newest."""
-        self.owed.update(kinds)
+        self.owed.update(kind for kind in kinds if kind != "users" or self.sees_users)
         if order_ids is None or self.order_ids is None or len(self.order_ids) + len(order_ids) > NAMED_ORDERS:
             self.order_ids = None
         else:
@@ -270,5 +276,5 @@ class Floor:
     def _tell(self, action: str, user: User, by: str) -> None:
         frames = encode(appmessages.update_users(action, json.dumps(user, ensure_ascii=False), by, now_ms=now_ms()))
         for member in self.members:
-            if member.session.ready and member.session.client_id != by:
+            if member.sees_users and member.session.ready and member.session.client_id != by:
                 member.session.push(frames)

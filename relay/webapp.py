@@ -225,7 +225,7 @@ class AppSession:
         if self._known < state.cleared_revision:
             frames += encode(appmessages.clear(state.cleared_revision, now_ms=now))
         self._known = snapshot.revision
-        users = self._floor.users_text
+        users = self._floor.users_text if self.member.sees_users else None
         if users is not None and isinstance(sync, UsersAsked):
             frames += encode(appmessages.user_sync(users, now_ms=now))
         head, tail = appmessages.sync_response_parts(users, snapshot.revision, ref=sync.ref, now_ms=now)

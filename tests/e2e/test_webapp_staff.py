@@ -7,7 +7,9 @@ import json
 import psycopg
 import pytest
 
-from tests.e2e.apps import SECRET, USER, app, sql
+from relay import auth, terminals
+from tests.e2e.apps import SECRET, TABLE, USER, app, sql
+from tests.e2e.strangers import bearer
 from tests.relays import local_relay
 from tests.terminals import Terminal
 from tests.waiting import until
@@ -117,3 +119,26 @@ async def test_an_empty_list_of_users_is_never_sent(shop: str) -> None:
         await one.say("USER_SYNC", {"action": "request_users"})
         await until(lambda: one.lists)
         assert not [message for message in one.heard if "users" in message["data"]]
+
+
+@pytest.mark.parametrize("role", auth.ROLES)
+async def test_a_display_is_never_sent_the_users_and_whoever_logs_in_there_is(shop: str, role: str) -> None:
+    shown = [
+        bearer(await terminals.add(shop, "default", f"number {n}", each)) for n, each in enumerate((role, "manager"))
+    ]
+    async with (
+        local_relay(shop, auth="token") as relay,
+        app(relay, 1, **shown[0]) as one,
+        app(relay, 2, **shown[1]) as two,
+    ):
+        await one.say("USER_SYNC", {"action": "request_users"})
+        await one.say("UPDATE_USERS", {"action": "update", "data": {"id": "1", "name": "Boss"}})
+        await two.do("UPDATE_USERS", "add", USER)
+        await two.users()
+        await two.do("UPDATE_TABLE", "add", TABLE)
+        await one.gets("tables", holding=TABLE)
+        await one.quiet()
+        told = [m for m in one.heard if m["type"] in ("UPDATE_USERS", "USER_SYNC") or "users" in m["data"]]
+        assert bool(told) is (role != "display")
+        for password in ("admin", USER["password"]):
+            assert (f'"password": "{password}"' in json.dumps(one.heard)) is (role != "display")
