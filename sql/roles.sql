@@ -8,6 +8,10 @@
 --   pos_relay   the relay: give it a password (\password pos_relay), and put it into DATABASE_URL
 --   pos_admin   for people: terminals and retention (grant pos_admin to somebody)
 --   pos_reader  for people and reports: reads one restaurant, the one that the setting pos.restaurant_id names
+--
+-- Whoever can connect may listen to the doorbell and ring it (PostgreSQL manual, NOTIFY). So the first run takes CONNECT and
+-- TEMPORARY on this database from public; who else is to come in, monitoring say, is granted it by name. What a DBA has
+-- granted after that a later run leaves alone.
 
 \set ON_ERROR_STOP on
 begin isolation level read committed;
@@ -39,8 +43,14 @@ begin
   alter role pos_relay set lock_timeout = '2s';
   alter role pos_relay set idle_in_transaction_session_timeout = '10s';
 
-  -- To create: for upgrades, which run as the owner. To connect: so that it may be revoked from everybody else.
-  execute format('grant create on database %I to pos_owner', current_database());
+  if not exists (
+    select from pg_catalog.pg_database as d, aclexplode(d.datacl) as a
+    where d.datname = current_database() and a.grantee = 'pos_relay'::regrole and a.privilege_type = 'CONNECT'
+  ) then
+    execute format('revoke connect, temporary on database %I from public', current_database());
+  end if;
+  -- To create: for upgrades, which run as the owner. To connect as it: for its members.
+  execute format('grant create, connect on database %I to pos_owner', current_database());
   execute format('grant connect on database %I to pos_relay, pos_admin, pos_reader', current_database());
   if exists (select from pg_catalog.pg_namespace as n where n.nspname = 'pos' and pg_get_userbyid(n.nspowner) <> 'pos_owner') then
     alter schema pos owner to pos_owner;

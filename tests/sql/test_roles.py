@@ -11,7 +11,7 @@ from typing import LiteralString
 
 import psycopg
 import pytest
-from psycopg import errors
+from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
 
 from relay import catalogue, retention, schema, terminals
@@ -203,6 +203,13 @@ MUTATIONS = [
     Mutation("UPDATE_TABLE", "delete", {"id": "t"}),
 ]
 
+
+def let_make_temporary_objects(owner: Shop) -> None:
+    """As where roles.sql was run by somebody who may not take it from public, or a DBA has granted it again."""
+    grant = sql.SQL("grant temporary on database {} to public")
+    owner.connection.execute(grant.format(sql.Identifier(owner.connection.info.dbname)))
+
+
 # A domain named as a type of the functions, whose check runs whatever the attacker wrote.
 HOSTILE_TYPES: LiteralString = """
 do $$
@@ -220,6 +227,7 @@ $$"""
 
 
 def test_no_temporary_type_runs_with_the_owners_rights(owner: Shop, relay: Shop) -> None:
+    let_make_temporary_objects(owner)
     relay.sql(HOSTILE_TYPES)
     with pytest.raises(errors.RaiseException, match="the trap is sprung as pos_relay"):
         relay.sql("select 'a'::text")
@@ -233,6 +241,7 @@ def test_nothing_of_the_relays_session_takes_the_place_of_the_schemas_own(owner:
     # Its own role may not create a schema; so one that somebody else made stands first in its path.
     owner.sql(SHADOW_FUNCTIONS)
     owner.sql("grant usage on schema hostile to pos_relay")
+    let_make_temporary_objects(owner)
     owner.sql(SHADOW_TABLES)
     relay.sql(
         """do $$ declare v_name text; begin
@@ -255,7 +264,41 @@ def test_no_setting_of_the_session_hides_a_change(owner: Shop, relay: Shop) -> N
     assert {change.client_id for change in owner.log()} == {"t1"}
 
 
+# --- who comes in at all
+
+
+def test_only_the_listed_roles_may_connect_and_what_is_granted_later_stays(owner: Shop) -> None:
+    """C8: whoever can connect may listen to every doorbell, and ring it."""
+    database = sql.Identifier(owner.connection.info.dbname)
+
+    def may(role: str) -> bool:
+        return bool(owner.one("select has_database_privilege(%s, current_database(), 'connect')", role))
+
+    owner.sql("create role stranger login")
+    owner.sql("create role maria login in role pos_owner")
+    try:
+        assert [role for role in (*ROLES, "maria", "stranger") if may(role)] == [*ROLES, "maria"]
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(as_role(owner.conninfo, "stranger"))
+        for role in ROLES[1:]:
+            assert not owner.one("select has_database_privilege(%s, current_database(), 'temporary')", role), role
+        owner.connection.execute(sql.SQL("grant connect on database {} to public").format(database))
+        install_roles(owner.conninfo)
+        psycopg.connect(as_role(owner.conninfo, "stranger")).close()
+    finally:
+        owner.sql("drop role stranger, maria")
+
+
 # --- row-level security
+
+
+def test_policies_hold_those_who_read_by_hand_and_not_the_owners_functions(owner: Shop) -> None:
+    """Not forced: functions run as the owner, and take the restaurant from the session of the terminal."""
+    guarded = owner.sql(
+        """select relname, relforcerowsecurity from pg_class
+           where relnamespace = 'pos'::regnamespace and relrowsecurity order by 1"""
+    )
+    assert guarded == [(table, False) for table in sorted(READ_BY_HAND)]
 
 
 def test_a_reader_sees_the_restaurant_it_names_and_without_one_nothing(owner: Shop) -> None:
@@ -343,6 +386,32 @@ def test_a_dba_who_is_no_superuser_installs_and_upgrades(cluster: TestCluster, p
             for role in ROLES:
                 connection.execute(f"revoke {role} from dba cascade".encode())
             connection.execute("drop role dba")
+
+
+@pytest.mark.parametrize("version", [None, *OLD_VERSIONS])
+def test_whoever_owns_the_database_and_nothing_else_installs_upgrades_and_serves(
+    cluster: TestCluster, programs: Programs, version: int | None
+) -> None:
+    """As on a managed PostgreSQL where not even a role can be made."""
+    conninfo = as_role(cluster.conninfo("plain"), "tenant")
+    with psycopg.connect(cluster.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute("create role tenant login nosuperuser nocreaterole nocreatedb noreplication")
+        connection.execute("create database plain owner tenant template template0")
+        try:
+            if version is not None:
+                install_old(conninfo, version)
+            for _ in range(2):
+                done = programs.install(conninfo)
+                assert (done.returncode, done.stderr) == (0, "")
+            asyncio.run(schema.apply(conninfo))
+            with Shop(conninfo) as shop:
+                assert {answer.code for answer in shop.apply(MUTATIONS)} == {"OK"}
+                shop.check()
+            assert programs.install(conninfo, "roles.sql").returncode != 0  # it makes roles, or grants them
+            assert asyncio.run(catalogue.differences(conninfo)) == []
+        finally:
+            connection.execute("drop database plain with (force)")
+            connection.execute("drop role tenant")
 
 
 def test_without_a_schema_it_says_what_to_run_first(empty_database: str, programs: Programs) -> None:
