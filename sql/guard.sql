@@ -28,8 +28,8 @@ begin
 end
 $$;
 
--- Behind a `begin` forgotten in psql an upgrade would wait for a table, and every terminal behind the upgrade.
-set local lock_timeout = '3s';
+-- Below deadlock_timeout: an upgrade that waits for a person, who waits for it, is the one that gives way.
+set local lock_timeout = '500ms';
 
 create schema if not exists pos;
 comment on schema pos is 'The MiniPOS relay: what the terminals of every restaurant show, and the log of its changes.';
@@ -55,5 +55,29 @@ begin
     raise exception 'the installed schema has version %, these files are version 3', v_installed
       using hint = 'Use the schema files of the newer relay.';
   end if;
+end
+$$;
+
+-- All tables now, or none: taken one by one on the way, a person's commit would need the heads that the upgrade has while
+-- the upgrade needs the rows that the person has. Behind a `begin` forgotten in psql it gives up after 3 seconds; between its
+-- tries the terminals, who wait behind it, go on.
+do $$
+declare
+  v_tables constant text := (
+    select string_agg(c.oid::regclass::text, ', ' order by c.oid) from pg_catalog.pg_class as c
+    where c.relnamespace = 'pos'::regnamespace and c.relkind in ('r', 'p'));
+  v_until constant timestamptz := clock_timestamp() + interval '3 seconds';
+begin
+  loop
+    begin
+      execute format('lock table %s in access exclusive mode', v_tables);
+      return;
+    exception when lock_not_available or deadlock_detected then
+      if clock_timestamp() > v_until then
+        raise;
+      end if;
+    end;
+    perform pg_sleep(0.1);
+  end loop;
 end
 $$;
