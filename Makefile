@@ -15,7 +15,7 @@ export PG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run dev test check lint types test-18 test-15 model mutants chaos patroni soak bench week format wheel lock clean
+.PHONY: help setup run dev test check lint types audit test-18 test-15 model mutants chaos patroni soak bench week format wheel lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ dev: setup ## the same, reloading when the code changes
 test: setup ## run all tests on PostgreSQL 18 (PG=15: on Debian's 15; ARGS=... goes to pytest; WORKERS=3)
 	$(PYTEST) $(ARGS)
 
-check: lint types test-18 test-15 model mutants chaos ## everything that must pass: lint, types, tests on 18 and 15, model, mutants, chaos
+check: lint types audit test-18 test-15 model mutants chaos ## everything that must pass: lint, types, audit, tests on 18 and 15, model, mutants, chaos
 
 # Faults are real and this machine may be shared: a test that failed beside the others gets one more run, alone.
 # It is named UNSTEADY and wants a look; what fails twice has failed.
@@ -99,6 +99,9 @@ lint: setup ## ruff: rules and format
 types: setup ## mypy --strict
 	$(BIN)/mypy
 
+audit: setup ## ask whether a locked package has a known vulnerability (skipped where nobody can be asked)
+	$(BIN)/python -m tests.audit
+
 format: setup ## let ruff put right what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -106,11 +109,13 @@ format: setup ## let ruff put right what it can
 wheel: setup ## build the package in dist/
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
-lock: setup ## renew requirements.lock (newest versions, with hashes)
+lock: setup ## renew the lock files (newest versions, with hashes)
 	$(BIN)/python -m venv --clear .venv/lock
 	.venv/lock/bin/pip install --quiet --disable-pip-version-check uv
 	.venv/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command 'make lock' --extra dev pyproject.toml --output-file requirements.lock
+	echo 'pip-audit>=2.10' | .venv/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command 'make lock' - --output-file requirements-audit.lock
 
 clean: ## remove what was made; the data in .data stays
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
