@@ -9,27 +9,27 @@ import shlex
 import signal
 import sys
 from collections import Counter
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from . import __version__, backups, catalogue, doctor, logs, restaurants, retention, schema, terminals
-from .auth import ROLES
+from . import __version__, backups, catalogue, doctor, restaurants, retention, schema
+from .command import FAULT, USAGE
+from .command import read_settings as _settings
+from .command import run as _run
+from .command import telling as _telling
 from .embedded import Cluster
-from .errors import DatabaseUnavailable, RelayError, SettingsError
 from .server import serve as serve_relay
 from .settings import Settings
 from .slugs import DEFAULT_SLUG
 from .tailing import Tail
 from .terminal import Terminal
+from .terminal_commands import kick_command, terminal_group, terminals_command
 from .vault import Vault
 
 DATABASE = "minipos_db"
-KEEP_IT = "This is its token; it is shown only now:"
-FAULT, UNAVAILABLE, USAGE = 1, 69, 78  # the last two as in sysexits.h
 TAIL_STYLES: list[dict[str, Any]] = [{"dim": True}, {"dim": True}, {"fg": "cyan"}, {"bold": True}, {}]
 COLOURS = {"ok": "green", "advice": "yellow", "fault": "red"}  # where a terminal shows them
 
@@ -224,58 +224,8 @@ async def _examine(settings: Settings, *, quiet: bool) -> list[doctor.Finding]:
     return found
 
 
-@main.group("terminal")
-def terminal_group() -> None:
-    """The terminals that may come in with a token (RELAY_AUTH=token)."""
-
-
-NAMED = click.option(
-    "--restaurant", "slug", help="Which restaurant; needed where several have a terminal of this name."
-)
-
-
-@terminal_group.command("add")
-@click.option("--restaurant", "slug", default=DEFAULT_SLUG, help="Which restaurant; by default the default one.")
-@click.option("--name", required=True, help="For people, such as 'Bar 1'.")
-@click.option(
-    "--role",
-    type=click.Choice(ROLES),
-    default="terminal",
-    help="terminal: tables and orders; manager: also menu, settings and staff; display: reads only.",
-)
-def terminal_add(slug: str, name: str, role: str) -> None:
-    """Enrol a terminal, and print its token: this once, and alone on standard output."""
-    token = _run(terminals.add(_settings().conninfo, slug, name, role))
-    click.echo(f"{name} of {slug} is enrolled as {role}. {KEEP_IT}", err=True)
-    click.echo(token)
-
-
-@terminal_group.command("list")
-@click.option("--restaurant", "slug", help="Only this restaurant's.")
-def terminal_list(slug: str | None) -> None:
-    """List the enrolled terminals, never their tokens."""
-    for row in _run(terminals.listed(_settings().conninfo, slug)):
-        since = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}" if row.revoked_at else f"since {row.given_at:%Y-%m-%d %H:%M}"
-        click.echo(f"{row.slug}\t{row.name}\t{row.role}\t{since}")
-
-
-@terminal_group.command("revoke")
-@click.argument("name")
-@NAMED
-def terminal_revoke(name: str, slug: str | None) -> None:
-    """Refuse the token of the terminal NAME from now on, and close its connections."""
-    found = _run(terminals.revoke(_settings().conninfo, slug, name))
-    click.echo(f"{name} of {found} is revoked; its connections are closed")
-
-
-@terminal_group.command("rotate")
-@click.argument("name")
-@NAMED
-def terminal_rotate(name: str, slug: str | None) -> None:
-    """Give the terminal NAME another token and print it, as add does; with the old one it is shut out."""
-    found, token = _run(terminals.rotate(_settings().conninfo, slug, name))
-    click.echo(f"{name} of {found} has another token; connections with the old one are closed. {KEEP_IT}", err=True)
-    click.echo(token)
+for each in (terminal_group, terminals_command, kick_command):
+    main.add_command(each)
 
 
 @main.command("tail")
@@ -301,35 +251,6 @@ def _write(parts: list[str]) -> None:
 
 def _note(text: str) -> None:
     click.echo(click.style(text, dim=True), err=True)
-
-
-def _settings() -> Settings:
-    try:
-        settings = Settings.read()
-    except SettingsError as error:
-        for problem in error.problems:
-            click.echo(f"relay: {problem}", err=True)
-        sys.exit(USAGE)
-    logs.configure(settings.log_level, settings.log_format)
-    return settings
-
-
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    with _telling():
-        return asyncio.run(work)
-
-
-class _telling:
-    """Ends the process with one sentence and an exit status, instead of a traceback, for what a person can mend."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, RelayError):
-            click.echo(f"relay: {error}", err=True)
-            known = {DatabaseUnavailable: UNAVAILABLE, SettingsError: USAGE}
-            sys.exit(next((status for kind, status in known.items() if isinstance(error, kind)), FAULT))
 
 
 if __name__ == "__main__":

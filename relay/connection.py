@@ -193,13 +193,13 @@ class Connection:
             return True
         return False
 
-    async def leave(self, delay: float) -> None:
+    async def leave(self, delay: float, why: str = "restarting") -> None:
         """Answer what was asked, as far as that is soon done, and close; what is still on its way here is heard."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_SECONDS):
                 await self._all_answered()
         self._let_go()
-        self.session.close(RESTARTING, f"restarting; retry after {delay:.1f} s")
+        self.session.close(RESTARTING, f"{why}; retry after {delay:.1f} s")
 
     async def _enter(self) -> None:
         assert self._turn is not None

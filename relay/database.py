@@ -26,6 +26,7 @@ log = logging.getLogger("relay.database")
 
 DOORBELL = "pos_doorbell"
 PROOF = "pos_proof"
+ROLL_CALL = "pos_roll_call"
 
 READ_SECONDS = 20.0  # a snapshot of 2,000 photographed dishes on a busy server included
 LIVE_SECONDS = 10.0  # the listener's reads, 64 MiB of changes at most
@@ -46,7 +47,6 @@ BY_SQLSTATE: Mapping[str, tuple[Code, str]] = {
     "RL404": ("VALIDATION", "there is no such restaurant"),
     "RL403": ("FORBIDDEN", "this is not allowed"),
 }
-
 
 # What says that a statement gave way to another transaction.
 GIVEN_WAY = (
@@ -212,10 +212,10 @@ class Database:
         return {name: one.stats() for name, one in self._pools.items()}
 
     def listening(self) -> AbstractAsyncContextManager[AsyncConnection[TupleRow]]:
-        """A connection of the listener's own, never a pool's, that already listens to DOORBELL and PROOF."""
+        """A connection of the listener's own, never a pool's, that already listens to all our channels."""
         own = self._settings.listen_conninfo != self._settings.conninfo
         variable = "LISTEN_DATABASE_URL" if own else "DATABASE_URL"
-        return listening(self._settings.listen_conninfo, variable, DOORBELL, PROOF)
+        return listening(self._settings.listen_conninfo, variable, DOORBELL, PROOF, ROLL_CALL)
 
     async def find_restaurant(self, slug: str | None) -> tuple[int, str]:
         """The restaurant with this slug (None: the default one) and its slug. Raises UnknownRestaurant."""

@@ -18,7 +18,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from . import metrics, protocol
-from .database import PROOF, ChangeRow, Changes, Database, Head, MessageRow
+from .database import PROOF, ROLL_CALL, ChangeRow, Changes, Database, Head, MessageRow
 from .errors import DatabaseUnavailable, Deaf, OnlyStandby
 from .frames import encode
 from .hub import MESSAGE_SECONDS, Hub, Passed, Room
@@ -68,6 +68,7 @@ class Listener:
         self.queue_usage = 0.0  # part of the notification queue in use, at the last look
         self.lag = 0  # changes by which the room that is furthest behind was behind its head at the last sweep
         self.on_return: Callable[[], None] = lambda: None
+        self.on_roll_call: Callable[[], None] = lambda: None
 
     # What health asks
 
@@ -166,6 +167,8 @@ class Listener:
                     log.info("listening")
                     self._deaf_before = self.deaf_seconds
                     self._heard = time.monotonic()
+        elif notification.channel == ROLL_CALL:
+            self.on_roll_call()
         # Anybody may notify: a payload is a hint to be checked against our rooms, and nothing else.
         elif notification.payload.isascii() and notification.payload.isdigit() and len(notification.payload) < 20:
             metrics.DOORBELLS.inc()

@@ -24,6 +24,7 @@ from .gate import Gate
 from .hub import Hub
 from .listener import Listener
 from .logs import fields
+from .presence import Presence
 from .settings import Settings
 from .syncer import Syncer
 from .upgrade import Sockets
@@ -53,7 +54,8 @@ class Server(uvicorn.Server):
                 f"port {self.config.port} of {self.config.host} cannot be opened, the log says why; set PORT or HOST"
             ) from None
         if self.started:
-            self._relay.on_started(self.servers[0].sockets[0].getsockname()[1])
+            self._relay.presence.port = self.servers[0].sockets[0].getsockname()[1]
+            self._relay.on_started(self._relay.presence.port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Leave in order: refuse, deliver, say why, close. uvicorn itself would begin with a bare 1012 to all."""
@@ -88,7 +90,9 @@ class Relay:
             self.webapp.profile_of,
         )
         self.upkeep = Upkeep(self.database, self.hub, settings)
+        self.presence = Presence(self.database, self.connections)
         self.listener.on_return = self.connections.pay
+        self.listener.on_roll_call = self.presence.ring
         self.sockets = Sockets(settings.max_message_bytes, settings.heartbeat_seconds)
         self._server = Server(self._config(), self)
 
@@ -137,6 +141,7 @@ class Relay:
             if self.gate is not None:
                 tasks.create_task(self.gate.run(), name="gate")
             tasks.create_task(self.upkeep.run(), name="upkeep")
+            tasks.create_task(self.presence.run(), name="presence")
 
     async def _schema(self) -> None:
         said: set[type[DatabaseUnavailable]] = set()

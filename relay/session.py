@@ -104,8 +104,8 @@ class Session:
     """
 
     __slots__ = (
-        "_outbox", "_outbox_bytes", "actor", "client_id", "cursor", "epoch", "greeted", "messages", "on_drained",
-        "profile", "restaurant_id", "role", "seen", "since", "state", "wire",
+        "_outbox", "_outbox_bytes", "actor", "client_id", "cursor", "epoch", "greeted", "messages", "name",
+        "on_drained", "profile", "restaurant_id", "role", "seen", "since", "state", "wire",
     )  # fmt: skip
 
     def __init__(self, wire: Wire) -> None:
@@ -113,6 +113,7 @@ class Session:
         self.since = time.monotonic()
         self.state = State.NEW
         self.client_id = f"terminal-{secrets.token_hex(8)}"  # until it names itself
+        self.name = ""  # as it calls itself
         self.greeted = False
         self.restaurant_id = 0  # 0: not known yet
         self.epoch = ""  # the history its cursor belongs to
@@ -134,6 +135,8 @@ class Session:
         if message.client_id is not None and (isinstance(message, Hello) or not self.greeted):
             self.client_id = message.client_id
             self.greeted = self.greeted or isinstance(message, Hello)
+        if isinstance(message, Hello) and message.name:
+            self.name = message.name
         if self.role is not None and not may(self.role, message.type):
             raise Refusal("FORBIDDEN", why_not(self.role, message.type), field="type")
         match message:

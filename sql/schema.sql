@@ -12,6 +12,7 @@ begin isolation level read committed;
 \ir upgrade/3.sql
 \ir tables.sql
 \ir tables_log.sql
+\ir tables_instances.sql
 \ir rows.sql
 \ir log.sql
 \ir triggers.sql
@@ -32,6 +33,7 @@ begin isolation level read committed;
 \ir upkeep.sql
 \ir retention.sql
 \ir audit.sql
+\ir rollcall.sql
 \ir finish.sql
 \ir grants.sql
 commit;

@@ -63,6 +63,9 @@ begin
     returning 1
   ) select count(*) into counters from gone;
 
+  delete from pos.calls as c where c.created_at < now() - interval '1 minute';
+  delete from pos.call_answers as a where a.answered_at < now() - interval '1 minute';
+  delete from pos.instances as i where i.seen_at < now() - interval '1 hour';
   delete from pos.actors as a where a.seen_at < now() - p_keep;
   delete from pos.app_terminals as a where a.seen_at < now() - interval '7 days';
   return next;

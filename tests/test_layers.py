@@ -25,17 +25,17 @@ LAYERS = """
     pages
     auth frames inbound keepalive logs metrics origins pools settings strictjson vault versions
     bodies embedded jwts schema wire window
-    asgi catalogue protocol restaurants systemd terminals upgrade
+    asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
     appmessages database
     actors appdata enrolments retention snapshots
     backups staff
     session
     hub writer
     checksums gate listener slugs upkeep
-    doctor syncer
+    doctor syncer terminal_commands
     connection floors
     connections webapp
-    gauges
+    gauges presence
     app
     server
     __main__

@@ -10,8 +10,8 @@ import pytest
 
 from tests.sql.shop import NEW_DISH, NEW_ORDER, NEW_TABLE, Row, Shop
 
-# Of the installation and of transactions, not of a restaurant.
-NO_RESTAURANT = {"installation", "batches", "staged_transactions"}
+# Of the installation, of its relays, and of transactions, not of a restaurant.
+NO_RESTAURANT = {"installation", "batches", "staged_transactions", "instances", "calls", "call_answers"}
 
 FUNCTIONS: LiteralString = "from pg_proc as p where p.pronamespace = 'pos'::regnamespace "
 TABLES: LiteralString = (

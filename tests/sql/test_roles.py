@@ -26,13 +26,15 @@ __all__ = ["programs"]
 
 RELAY = Path(schema.__file__).parent
 # Commands of people, who connect as the owner or a member of it.
-OF_PEOPLE = {"backups", "restaurants", "terminals"}
+OF_PEOPLE = {"backups", "restaurants", "rollcall", "terminals"}
 
 RELAY_CALLS = {
-    "apply", "changes_after", "checklist", "epoch", "find_restaurant", "find_terminals", "meet_terminal",
-    "note_actors", "note_lagging", "note_terminals", "prove", "prune", "prune_log", "read_changes", "read_heads",
-    "read_lists", "read_messages", "read_orders", "read_staff", "read_terminals", "seal_password", "snapshot",
+    "answer_call", "apply", "changes_after", "checklist", "epoch", "find_restaurant", "find_terminals",
+    "forget_instance", "meet_terminal", "note_actors", "note_instance", "note_lagging", "note_terminals", "open_calls",
+    "prove", "prune", "prune_log", "read_changes", "read_heads", "read_lists", "read_messages", "read_orders",
+    "read_staff", "read_terminals", "seal_password", "snapshot",
 }  # fmt: skip
+ADMIN_CALLS = {"call_terminals", "prune", "prune_log", "read_call"}
 UNAIDED = {"changes_after", "epoch", "prove", "read_changes", "read_heads"}
 READ_BY_HAND = {"restaurants", "heads", "tables", "menu_items", "categories", "order_history", "sync_log", "actors"}
 EVERYTHING = {"select", "insert", "update", "delete"}
@@ -41,7 +43,7 @@ TABLE_GRANTS: dict[str, dict[str, set[str]]] = {
     "pos_admin": {"terminals": EVERYTHING, **{name: {"select"} for name in ("restaurants", "heads", "installation")}},
     "pos_reader": {name: {"select"} for name in READ_BY_HAND},
 }
-FUNCTION_GRANTS = {"pos_relay": RELAY_CALLS, "pos_admin": {"prune", "prune_log"}, "pos_reader": {"history_of"}}
+FUNCTION_GRANTS = {"pos_relay": RELAY_CALLS, "pos_admin": ADMIN_CALLS, "pos_reader": {"history_of"}}
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def test_everything_belongs_to_the_owner_who_cannot_log_in(owner: Shop) -> None:
 
 def test_only_triggers_and_what_the_relay_calls_lend_the_owners_rights(owner: Shop) -> None:
     definers = names(owner, "select p.proname " + FUNCTIONS + "and p.prosecdef and p.prorettype <> 'trigger'::regtype")
-    assert set(definers) == RELAY_CALLS - UNAIDED
+    assert set(definers) == (RELAY_CALLS | ADMIN_CALLS) - UNAIDED
     triggers: LiteralString = "and not p.prosecdef and p.prorettype = 'trigger'::regtype"
     assert names(owner, "select p.oid::regprocedure " + FUNCTIONS + triggers) == []
     loose: LiteralString = "and not coalesce(p.proconfig @> array['search_path=pg_catalog, pg_temp'], false)"
@@ -184,6 +186,8 @@ def test_the_relay_cannot_write_or_read_a_data_table_by_hand(owner: Shop, relay:
         "select pos.mutate(1, 'c', null, 'UPDATE_SETTINGS', 'update', '{}', null)",
         "select pos.import_backup(1, '{}', '{}', true)",
         "select pos.add_restaurant('mine', 'Mine', true)",
+        "select pos.call_terminals('kick', null, 'a', null, null, false)",
+        "select pos.read_call(gen_random_uuid(), '{}')",
         "select pos.tg_tables__log()",
     ],
 )

@@ -51,6 +51,23 @@ def change(shop: Shop, times: int) -> None:
         shop.settings({"n": shop.head + n})
 
 
+def test_roll_calls_go_after_a_minute_and_a_silent_relay_after_an_hour(shop: Shop) -> None:
+    for name in ("old", "silent", "new"):
+        assert shop.one("select pos.note_instance(%s, 'machine', 1, '1')", name) is False
+    calls = [shop.one("select pos.call_terminals('list', null, null, null, null, false)") for _ in range(2)]
+    for call in calls:
+        shop.sql("select pos.answer_call(%s, 'new', '[]')", call)
+    shop.sql("update pos.calls set created_at = now() - interval '61 s' where call_id = %s", calls[0])
+    shop.sql("update pos.call_answers set answered_at = now() - interval '61 s' where call_id = %s", calls[0])
+    shop.sql("update pos.instances set seen_at = now() - interval '61 min' where instance_id = 'old'")
+    shop.sql("update pos.instances set seen_at = now() - interval '59 min' where instance_id = 'silent'")
+    prune(shop)
+    assert shop.sql("select call_id from pos.calls") == [(calls[1],)]
+    assert shop.sql("select call_id from pos.call_answers") == [(calls[1],)]
+    query: LiteralString = "select instance_id, silent, answered from pos.read_call(%s, '{}') order by instance_id"
+    assert shop.sql(query, calls[1]) == [("new", False, True), ("silent", True, False)]
+
+
 def test_old_changes_go_and_the_floor_rises_with_them(shop: Shop) -> None:
     change(shop, 6)
     assert (floor(shop), prune_log(shop)) == (1, 0)
