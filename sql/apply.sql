@@ -105,10 +105,11 @@ create or replace function pos.mutate(
 language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   v_result pos.result;
+  v_void text;
 begin
-  perform pos.enter(p_restaurant_id);
+  v_void := pos.enter(p_restaurant_id);
   v_result := pos.mutate_entered(p_restaurant_id, p_client_id, p_mutation_id, p_type, p_action, p_body, p_if_version);
-  perform pos.leave(p_restaurant_id);
+  v_void := pos.leave(p_restaurant_id);
   return v_result;
 end
 $$;

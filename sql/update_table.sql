@@ -79,29 +79,53 @@ end
 $$;
 comment on function pos.settle_order_id(pos.tables, pos.tables, text, boolean) is 'Which order id a table gets for the one it wants; stale when that order is paid. p_moves: an open order with the same lines moves here.';
 
-create or replace function pos.store_table(p_row pos.tables, p_exists boolean) returns pos.result
+create or replace function pos.store_table(p_row pos.tables, p_current pos.tables, p_client_id text) returns pos.result
 language plpgsql set search_path = '' as $$
 declare
+  v_client_id constant text := coalesce(nullif(p_client_id, ''), 'database');
+  v_revision bigint;
   v_version bigint;
+  v_set text;
 begin
-  if p_exists then
-    update pos.tables as t
-    set (number, seats, status, order_id, reservation_time, customer, order_items, order_total, extra)
-      = row(p_row.number, p_row.seats, p_row.status, p_row.order_id, p_row.reservation_time, p_row.customer,
-            p_row.order_items, p_row.order_total, p_row.extra)
-    where t.restaurant_id = p_row.restaurant_id and t.id = p_row.id
-    returning t.version into v_version;
-    -- No row came back: nothing had to change.
-    return pos.done(p_row.restaurant_id, coalesce(v_version, p_row.version));
+  if p_current.id is null then
+    insert into pos.tables (restaurant_id, id, number, seats, status, order_id, reservation_time, customer, order_items, order_total, extra)
+    values (p_row.restaurant_id, p_row.id, p_row.number, p_row.seats, p_row.status, p_row.order_id, p_row.reservation_time,
+            p_row.customer, p_row.order_items, p_row.order_total, p_row.extra)
+    returning version into v_version;
+    return pos.done(p_row.restaurant_id, v_version);
   end if;
-  insert into pos.tables (restaurant_id, id, number, seats, status, order_id, reservation_time, customer, order_items, order_total, extra)
-  values (p_row.restaurant_id, p_row.id, p_row.number, p_row.seats, p_row.status, p_row.order_id, p_row.reservation_time,
-          p_row.customer, p_row.order_items, p_row.order_total, p_row.extra)
-  returning version into v_version;
-  return pos.done(p_row.restaurant_id, v_version);
+  if p_row *= p_current then
+    return pos.done(p_row.restaurant_id, p_row.version);
+  end if;
+  if p_row.order_id is distinct from p_current.order_id and p_row.order_id is not null then
+    insert into pos.order_claims (restaurant_id, order_id, table_id, client_id)
+    values (p_row.restaurant_id, p_row.order_id, p_row.id, v_client_id)
+    on conflict do nothing;
+  end if;
+  -- The triggers stand back: they would cost as much again as this, and do the same.
+  v_set := set_config('pos.stamping', 'on', true);
+  with written as (
+    update pos.tables as t
+    set (number, seats, status, order_id, reservation_time, customer, order_items, order_total, extra, version, updated_by, updated_at)
+      = row(p_row.number, p_row.seats, p_row.status, p_row.order_id, p_row.reservation_time, p_row.customer,
+            p_row.order_items, p_row.order_total, p_row.extra, p_row.version + 1, v_client_id, clock_timestamp())
+    where t.restaurant_id = p_row.restaurant_id and t.id = p_row.id
+    returning t.restaurant_id, t.id, t.version, pos.row_of(t) as data
+  ), head as (
+    update pos.heads as h set revision = h.revision + 1
+    where h.restaurant_id = (select w.restaurant_id from written as w)
+    returning h.revision, pg_notify('pos_doorbell', h.restaurant_id::text)
+  )
+  insert into pos.sync_log as l (restaurant_id, revision, type, action, row_id, version, data, size, client_id)
+  select w.restaurant_id, h.revision, 'UPDATE_TABLE', 'update', w.id, w.version, w.data, octet_length(w.data::text), v_client_id
+  from written as w cross join head as h
+  returning l.revision, l.version into strict v_revision, v_version;
+  v_set := set_config('pos.stamping', '', true);
+  v_set := set_config('pos.revision', v_revision::text, true);
+  return row('OK', null, null, v_revision, v_version, null)::pos.result;
 end
 $$;
-comment on function pos.store_table(pos.tables, boolean) is 'Writes a table that is settled.';
+comment on function pos.store_table(pos.tables, pos.tables, text) is 'Writes a table that is settled, in the place of the current one (null: a new table), and its change into the log.';
 
 create or replace function pos.mutate_table(
   p_restaurant_id bigint, p_client_id text, p_mutation_id text, p_action text, p_body jsonb, p_if_version bigint
@@ -167,11 +191,13 @@ begin
   v_new.order_id := nullif(p_body ->> 'orderId', '');
   v_new.reservation_time := p_body ->> 'reservationTime';
   v_new.customer := nullif(p_body -> 'customer', 'null');
-  v_new.order_items := pos.lines_of(p_body -> 'orderItems');
+  v_new.order_items := case when p_body ? 'orderItems' then pos.lines_of(p_body -> 'orderItems') end;
   v_new.order_total := (p_body ->> 'orderTotal')::numeric;
-  v_new.extra := pos.extra_of(p_body,
-    array['id', 'number', 'seats', 'status', 'orderId', 'reservationTime', 'customer', 'orderItems', 'orderTotal'],
-    array['orderId', 'reservationTime', 'customer', 'orderItems', 'orderTotal']);
+  v_new.extra := case when p_body::text like '%null%' then
+      pos.extra_of(p_body,
+        array['id', 'number', 'seats', 'status', 'orderId', 'reservationTime', 'customer', 'orderItems', 'orderTotal'],
+        array['orderId', 'reservationTime', 'customer', 'orderItems', 'orderTotal'])
+    else p_body - array['id', 'number', 'seats', 'status', 'orderId', 'reservationTime', 'customer', 'orderItems', 'orderTotal'] end;
   if p_body ->> 'orderId' = '' then
     v_new.extra := v_new.extra || '{"orderId": ""}';
   end if;
@@ -198,7 +224,7 @@ begin
       return pos.conflict(format('order %s is finished', v_new.order_id), 'orderId', pos.row_of(v_current));
     end if;
   end if;
-  return pos.store_table(v_new, v_exists);
+  return pos.store_table(v_new, v_current, p_client_id);
 end
 $$;
 comment on function pos.mutate_table(bigint, text, text, text, jsonb, bigint) is 'UPDATE_TABLE. add_apart, update_apart and delete_apart are the web app''s, whose terminals choose ids without knowing of each other: a table id that another one made is another table''s, an order id that is open elsewhere another order''s.';
@@ -272,7 +298,7 @@ begin
       return pos.conflict(format('order %s is finished', v_wanted_id), 'orderId', pos.row_of(p_current));
     end if;
   end if;
-  return pos.store_table(v_new, true);
+  return pos.store_table(v_new, p_current, p_client_id);
 end
 $$;
 comment on function pos.mutate_lines(pos.tables, text, text, jsonb) is 'UPDATE_TABLE add_items, update_item, void_item: merges lines of the open order and sums them up.';

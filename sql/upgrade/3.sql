@@ -5,5 +5,6 @@ begin
   if not exists (select from pos.installation as i where i.version < 3) then
     return;
   end if;
+  drop function if exists pos.store_table(pos.tables, boolean);
 end
 $$;
