@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.sql.shop import NEW_TABLE, Mutation, Row, Shop
+from tests.sql.shop import NEW_TABLE, Mutation, Row, Shop, doorbell
 
 FULL: Row = {
     **NEW_TABLE,
@@ -108,6 +108,46 @@ def test_an_update_that_changes_nothing_is_acknowledged_with_the_head(shop: Shop
     shop.settings({"theme": "dark"})
     answer = shop.table("update", FULL, id="m1")
     assert (answer.code, answer.revision, answer.version) == ("OK", 2, 1)
+
+
+def test_each_way_to_write_a_table_rings_once_and_says_who_wrote_it(shop: Shop) -> None:
+    shop.table("add", NEW_TABLE, "t1")
+    row = {"id": "t", "orderId": "O-1", "orderItems": [{"id": "1", "price": 2}], "orderTotal": 2}
+    with doorbell(shop.conninfo) as bell:
+        for action, body in (
+            ("update", row),
+            ("add_items", {"id": "t", "items": [{"id": "2", "price": 3}]}),
+            ("void_item", {"id": "t", "items": [{"id": "2"}]}),
+        ):
+            before = shop.head
+            answer = shop.table(action, body, "t2")
+            assert (answer.code, answer.revision) == ("OK", before + 1)
+            assert bell.rings() == [shop.restaurant_id]
+            assert [(c.client_id, c.version) for c in shop.log(before)] == [("t2", answer.version)]
+        shop.table("update", row, "t3")
+        assert bell.rings() == []
+    assert shop.one("select updated_by from pos.tables where restaurant_id = %s", shop.restaurant_id) == "t2"
+    claims = shop.sql(
+        "select order_id, table_id, client_id from pos.order_claims where restaurant_id = %s", shop.restaurant_id
+    )
+    assert claims == [("O-1", "t", "t2")]
+    shop.check()
+
+
+def test_a_write_that_somebodys_own_trigger_drops_leaves_no_hole(shop: Shop) -> None:
+    shop.table("add", NEW_TABLE)
+    shop.sql(
+        "create function pg_temp.drop_it() returns trigger language plpgsql as $$ begin return null; end $$;"
+        "create trigger z_drop before update on pos.tables for each row when (new.seats = 99)"
+        " execute function pg_temp.drop_it()"
+    )
+    try:
+        assert shop.table("update", {"id": "t", "seats": 99})[:1] == ("OK",)
+        assert shop.head == 1
+        assert shop.table("update", {"id": "t", "seats": 98}).revision == 2
+    finally:
+        shop.sql("drop trigger z_drop on pos.tables")
+    shop.check()
 
 
 def test_delete_carries_the_id_and_the_next_version(shop: Shop) -> None:
