@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from .database import LIVE_SECONDS, QUICK_SECONDS, Database
-from .errors import UnknownRestaurant
+from .errors import OnlyStandby, UnknownRestaurant
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class AppData:
         )
         if not rows:
             raise UnknownRestaurant(str(restaurant_id))
+        if rows[0][0] is None:
+            raise OnlyStandby("DATABASE_URL")  # a pooler has led there
         return Lists(*rows[0])
 
     async def read_staff(self, restaurant_id: int) -> StaffRows:

@@ -10,10 +10,11 @@ from contextlib import suppress
 from functools import partial
 
 from . import metrics, protocol
+from .answers import Answer
 from .asgi import AsgiWire
 from .auth import Identity, Shown
 from .checksums import Checksums
-from .database import Answer, Database
+from .database import Database
 from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant, close_reason
 from .gate import Admitted, Gate
 from .hub import Hub, Room

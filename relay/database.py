@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +15,11 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row, tuple_row
 
-from .errors import Code, DatabaseUnavailable, Refusal, UnknownRestaurant
+from .answers import Answer
+from .errors import DatabaseUnavailable, OnlyStandby, UnknownRestaurant
 from .pools import AWAY, Pool, listening
 from .protocol import Mutation
 from .settings import Settings
-
-log = logging.getLogger("relay.database")
 
 DOORBELL = "pos_doorbell"
 PROOF = "pos_proof"
@@ -39,15 +36,6 @@ LIVE = 3  # connections of the listener's own, to read, sweep and prove: no snap
 
 PRUNED = ("mutations", "tombstones", "messages", "batches", "claims", "replacements", "counters")
 
-# What a SQLSTATE that escaped a mutation means to its sender.
-BY_SQLSTATE: Mapping[str, tuple[Code, str]] = {
-    "23505": ("CONFLICT", "another row has this value already"),
-    "23514": ("VALIDATION", "a value is out of range"),
-    "23502": ("VALIDATION", "a required value is missing"),
-    "RL404": ("VALIDATION", "there is no such restaurant"),
-    "RL403": ("FORBIDDEN", "this is not allowed"),
-}
-
 # What says that a statement gave way to another transaction.
 GIVEN_WAY = (
     psycopg.errors.LockNotAvailable,
@@ -59,56 +47,6 @@ GIVEN_WAY = (
 
 class LockedOut(Exception):
     """The batch gave way to other transactions (SQLSTATE 55P03, 57014, 40P01, 40001); nothing of it was applied."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a mutation came to. `code` is OK, a code of PROTOCOL section 3, or LOCKED, APART, REPEATED (pos.apply)."""
-
-    code: str
-    message: str | None
-    field: str | None
-    revision: int | None
-    version: int | None
-    details: str | None
-
-    @property
-    def applied(self) -> bool:
-        """Whether the mutation is committed."""
-        return self.code in ("OK", "REPEATED")
-
-    def details_by_key(self) -> dict[str, str]:
-        """The further keys of the answer, each with its JSON text."""
-        return {key: json.dumps(value, ensure_ascii=False) for key, value in self.details_parsed().items()}
-
-    def details_parsed(self) -> dict[str, Any]:
-        """The further keys of the answer."""
-        return dict(json.loads(self.details)) if self.details else {}
-
-    def refusal(self) -> Refusal:
-        """What the sender of a mutation that is not applied is told."""
-        if self.code.startswith("SQLSTATE "):
-            return self._sql_refusal(self.code.removeprefix("SQLSTATE "))
-        return Refusal(self.code, self.message or self.code, field=self.field, details=self._current())  # type: ignore[arg-type]
-
-    def _current(self) -> dict[str, str]:
-        # The current row is passed on as text: its digits are not ours to rewrite.
-        if self.details and self.details.startswith('{"current": '):
-            return {"current": self.details[len('{"current": ') : -1]}
-        return self.details_by_key()
-
-    def _sql_refusal(self, state: str) -> Refusal:
-        if state in BY_SQLSTATE:
-            code, message = BY_SQLSTATE[state]
-        elif state.startswith("22"):
-            code, message = "VALIDATION", "a value cannot be stored"
-        elif state.startswith("53"):
-            log.error("the database is short of something: SQLSTATE %s: %s", state, self.message)
-            code, message = "BUSY", "the database is short of memory or space; try again"
-        else:
-            log.error("a mutation failed with SQLSTATE %s: %s", state, self.message)
-            return Refusal("INTERNAL", "the mutation failed; the relay's log says why")
-        return Refusal(code, message, field=_field_of(self.field))
 
 
 class Head(NamedTuple):
@@ -257,7 +195,7 @@ class Database:
             restaurant_id: Changes(
                 restaurant_id,
                 head=Head(*found[0][2:5]),
-                rows=_contiguous([ChangeRow(*row[5:]) for row in found if row[5] is not None]),
+                rows=contiguous([ChangeRow(*row[5:]) for row in found if row[5] is not None]),
             )
             for restaurant_id, found in grouped.items()
         }
@@ -283,6 +221,8 @@ class Database:
         )
         if not rows:
             raise UnknownRestaurant(str(restaurant_id))
+        if rows[0][0] is None:
+            raise OnlyStandby("DATABASE_URL")  # a pooler has led there
         return State(*rows[0])
 
     async def checklist(self, restaurant_id: int, orders: int) -> Checklist:
@@ -387,14 +327,6 @@ def text_array(texts: Iterable[str | None]) -> str:
     return "{" + ",".join(quoted) + "}"
 
 
-def _field_of(constraint: str | None) -> str | None:
-    """The field that a constraint is about: it is named for the table and its column."""
-    first, *others = (constraint or "").removesuffix("_unique").removeprefix("menu_").removeprefix("order_").split("_")[
-        1:
-    ] or [""]
-    return first + "".join(map(str.capitalize, others)) or None
-
-
-def _contiguous(rows: list[ChangeRow]) -> tuple[ChangeRow, ...]:
+def contiguous(rows: list[ChangeRow]) -> tuple[ChangeRow, ...]:
     """The rows up to the first hole: behind it begins what somebody deleted by hand, and it is never skipped."""
     return tuple(row for place, row in enumerate(rows) if row.revision == rows[0].revision + place)

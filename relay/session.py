@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from . import protocol
+from .answers import Answer
 from .auth import may, why_not
-from .database import Answer
 from .errors import Refusal
 from .frames import Frames, encode
 from .protocol import NOBODY, Hello, Kind, Message, Mutation, Relayed, SyncRequest, Update

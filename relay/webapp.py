@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from . import appmessages
+from .answers import Answer
 from .appdata import AppData
-from .database import Answer
 from .errors import DatabaseUnavailable, Refusal
 from .floors import Floor, Member
 from .frames import Frames, encode

@@ -19,7 +19,8 @@ from functools import partial
 
 from . import metrics
 from .actors import Actors
-from .database import Answer, Database, LockedOut
+from .answers import Answer
+from .database import Database, LockedOut
 from .errors import DatabaseUnavailable, Refusal
 from .logs import fields
 from .protocol import Mutation

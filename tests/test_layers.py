@@ -23,7 +23,7 @@ LAYERS = """
     terminal
     tailing
     pages
-    auth frames inbound keepalive logs metrics origins pools settings strictjson vault versions
+    answers auth frames inbound keepalive logs metrics origins pools settings strictjson vault versions
     bodies embedded jwts schema wire window
     asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
     appmessages database
