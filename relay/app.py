@@ -17,11 +17,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import __version__, pages, protocol
+from . import __version__, pages, protocol, schema
 from .auth import shown
 from .connections import Connections
 from .errors import DatabaseUnavailable, Refusal, Unauthorized, UnknownRestaurant
 from .gauges import Registry
+from .health import Health
 from .hub import Room
 from .listener import READ_BYTES, Listener
 from .origins import is_allowed
@@ -30,6 +31,7 @@ from .syncer import now_ms
 
 PAGE_ROWS, PAGE_ROWS_MOST = 100, 1000
 MAX_REVISION = 2**63 - 1
+LEAVING = "this relay is stopping: terminals go to another one"
 
 
 class OriginGate:
@@ -56,11 +58,12 @@ class OriginGate:
 class Api:
     """The read-only API of one relay."""
 
-    def __init__(self, connections: Connections, listener: Listener) -> None:
+    def __init__(self, connections: Connections, listener: Listener, health: Health) -> None:
         self._connections = connections
         self._listener = listener
+        self._health = health
         self._started = time.monotonic()
-        self._registry = Registry(connections, listener)
+        self._registry = Registry(connections, listener, health)
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -105,25 +108,31 @@ class Api:
 
     async def ready(self, _request: Request) -> Response:
         """Whether a proxy should send terminals here."""
-        ready = self._status() == "healthy" and not self._connections.draining
-        return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+        if self._health.ready:
+            return JSONResponse({"status": "ready"})
+        reasons = [problem.message for problem in self._health.problems() if not problem.serves]
+        return JSONResponse({"status": "not ready", "problems": reasons or [LEAVING]}, 503)
 
     async def health(self, _request: Request) -> Response:
         """The state of this instance; 503 when it can serve nobody."""
-        status = self._status()
+        status = self._health.status
         silent = self._listener.silent_seconds
         body = {
             "status": status,
+            "ready": self._health.ready,
+            "problems": [problem.message for problem in self._health.problems()],
             "clients": len(self._connections.open),
             "timestamp": now_ms(),
             "version": __version__,
             "uptimeSeconds": round(time.monotonic() - self._started),
             "draining": self._connections.draining,
             "database": {"reached": self._listener.database_reached},
+            "schema": {"installed": self._health.installed, "needed": schema.VERSION},
             "listener": {
                 "hearing": self._listener.hearing,
                 "silentSeconds": None if silent is None else round(silent, 1),
                 "lag": self._listener.lag,
+                "stuckSeconds": round(self._listener.stuck_seconds, 1),
             },
             "pending": self._connections.writer.pending,
             "lagging": sum(session.lagging for session in self._connections.hub.sessions),
@@ -134,11 +143,6 @@ class Api:
         """Everything that is counted, as Prometheus reads it."""
         write, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(write(self._registry), media_type=None, headers={"Content-Type": media_type})
-
-    def _status(self) -> str:
-        if not self._listener.database_reached:
-            return "down"
-        return "healthy" if self._listener.hearing else "degraded"
 
     # The API
 
@@ -254,7 +258,7 @@ def _number(request: Request, name: str, default: int, most: int, *, least: int 
     return int(value)
 
 
-def build(connections: Connections, listener: Listener) -> Starlette:
+def build(connections: Connections, listener: Listener, health: Health) -> Starlette:
     """The ASGI application."""
     # A proxy may show a token for whoever it lets in: a page of anybody's would come in with it (CWE-1385).
     origins = connections.settings.origins or (None if connections.gate is None else ())
@@ -264,7 +268,7 @@ def build(connections: Connections, listener: Listener) -> Starlette:
         else {"allow_origins": origins}
     )
     return Starlette(
-        routes=Api(connections, listener).routes,
+        routes=Api(connections, listener, health).routes,
         middleware=[
             Middleware(OriginGate, allowed=origins),
             Middleware(CORSMiddleware, **cors, allow_methods=["GET"], allow_headers=["*"], expose_headers=["ETag"]),

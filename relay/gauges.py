@@ -11,15 +11,17 @@ from prometheus_client.registry import Collector
 
 from . import __version__, metrics, schema
 from .connections import Connections
+from .health import Health
 from .listener import Listener
 
 
 class Gauges(Collector):
     """One relay's, for a registry of its own."""
 
-    def __init__(self, connections: Connections, listener: Listener) -> None:
+    def __init__(self, connections: Connections, listener: Listener, health: Health) -> None:
         self._connections = connections
         self._listener = listener
+        self._health = health
 
     def collect(self) -> Iterator[Metric]:
         """Every gauge, with one look at each session."""
@@ -46,6 +48,8 @@ class Gauges(Collector):
                 held,
             ),
             ("pending_mutations", "Mutations that wait for their answer.", self._connections.writer.pending),
+            ("ready", "1 while terminals should be sent here.", self._health.ready),
+            ("schema_installed", "Version of the schema in the database; 0: not known.", self._health.installed or 0),
             ("hearing", "1 while notifications are heard.", listener.hearing),
             ("database_reached", "1 while the database answers.", listener.database_reached),
             ("draining", "1 while this relay stops.", self._connections.draining),
@@ -53,6 +57,11 @@ class Gauges(Collector):
                 "lag_changes",
                 "Changes that the restaurant furthest behind lacked at the last sweep.",
                 listener.lag,
+            ),
+            (
+                "stuck_seconds",
+                "For how long a restaurant has been behind its log without coming nearer.",
+                listener.stuck_seconds,
             ),
             ("notify_queue_ratio", "Part of PostgreSQL's notification queue that is in use.", listener.queue_usage),
         ):
@@ -75,7 +84,7 @@ class Gauges(Collector):
 class Registry(CollectorRegistry):
     """Everything that /metrics shows of one relay."""
 
-    def __init__(self, connections: Connections, listener: Listener) -> None:
+    def __init__(self, connections: Connections, listener: Listener, health: Health) -> None:
         super().__init__()
-        self.register(Gauges(connections, listener))
+        self.register(Gauges(connections, listener, health))
         self.register(metrics.COUNTERS)  # a registry is a collector too

@@ -59,6 +59,7 @@ class Listener:
         self._proof_heard = False
         self._proof_due = 0.0  # until when the last proof must be heard; 0 when none is under way
         self._prove_now = asyncio.Event()
+        self.failed_proofs = 0  # in a row, that the database did not commit
         self._reached = 0.0  # when a sweep last reached the database
         self._away = False  # the last sweep did not reach it
         self._back = asyncio.Event()  # a sweep reached the database again
@@ -66,6 +67,7 @@ class Listener:
         self._swept: set[int] = set()  # restaurants that a sweep found behind, and no doorbell rang for since
         self._under_way: Sequence[int] = ()  # restaurants that are being read
         self.queue_usage = 0.0  # part of the notification queue in use, at the last look
+        self._standing: dict[int, tuple[str, int, float]] = {}  # by restaurant behind: epoch, revision, since when
         self.lag = 0  # changes by which the room that is furthest behind was behind its head at the last sweep
         self.on_return: Callable[[], None] = lambda: None
         self.on_roll_call: Callable[[], None] = lambda: None
@@ -86,6 +88,16 @@ class Listener:
     def database_reached(self) -> bool:
         """Whether the last sweeps reached the database."""
         return time.monotonic() - self._reached < 3 * self._settings.sweep_seconds + READ_DELAY
+
+    @property
+    def was_reached(self) -> bool:
+        """Whether a sweep has ever reached the database."""
+        return self._reached > 0
+
+    @property
+    def stuck_seconds(self) -> float:
+        """For how long a restaurant has been behind its head and not come nearer; of several the longest."""
+        return time.monotonic() - min((since for _, _, since in self._standing.values()), default=time.monotonic())
 
     @property
     def deaf_seconds(self) -> float:
@@ -194,7 +206,9 @@ class Listener:
                     )
                 await self._database.prove(self._instance)
             except DatabaseUnavailable:
+                self.failed_proofs += 1
                 continue  # that says nothing about the ear
+            self.failed_proofs = 0
             # It may have been heard before the call returned, and an ear that was not there yet cannot hear it.
             if not self._proof_heard and ear == self._ear:
                 self._proof_due = time.monotonic() + PROOF_GRACE
@@ -340,7 +354,7 @@ class Listener:
 
     async def _compare_heads(self) -> None:
         heads = await self._database.read_heads(list(self._hub.rooms), live=True)
-        self.lag = 0
+        self.lag, standing = 0, {}
         for restaurant_id, head in heads.by_restaurant.items():
             room = self._hub.rooms.get(restaurant_id)
             if room is not None and room.window:
@@ -349,6 +363,13 @@ class Listener:
                     if restaurant_id not in self._dirty and restaurant_id not in self._under_way:
                         self._swept.add(restaurant_id)
                     self.ring(restaurant_id)
+                if head.revision > room.head or heads.epoch != room.epoch:
+                    epoch, revision, since = self._standing.get(
+                        restaurant_id, (room.epoch, room.head, time.monotonic())
+                    )
+                    moved = (epoch, revision) != (room.epoch, room.head)
+                    standing[restaurant_id] = (room.epoch, room.head, time.monotonic() if moved else since)
+        self._standing = standing
 
 
 def encoded(row: ChangeRow) -> Change:

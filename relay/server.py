@@ -21,6 +21,7 @@ from .connections import Connections
 from .database import Database
 from .errors import DatabaseUnavailable, RelayError
 from .gate import Gate
+from .health import Health
 from .hub import Hub
 from .listener import Listener
 from .logs import fields
@@ -89,6 +90,7 @@ class Relay:
             self.gate,
             self.webapp.profile_of,
         )
+        self.health = Health(self.connections, self.listener)
         self.upkeep = Upkeep(self.database, self.hub, settings)
         self.presence = Presence(self.database, self.connections)
         self.listener.on_return = self.connections.pay
@@ -98,7 +100,7 @@ class Relay:
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            build(self.connections, self.listener),
+            build(self.connections, self.listener, self.health),
             host=self.settings.host,
             port=self.settings.port,
             loop="uvloop",
@@ -137,6 +139,7 @@ class Relay:
             await self._schema()
             tasks.create_task(self.listener.run(), name="listener")
             tasks.create_task(self.writer.run(), name="writer")
+            tasks.create_task(self.health.run(), name="health")
             tasks.create_task(self.webapp.run(), name="web app")
             if self.gate is not None:
                 tasks.create_task(self.gate.run(), name="gate")

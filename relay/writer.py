@@ -35,6 +35,8 @@ LANE_BATCH = 32
 LANE_FIRST_DELAY, LANE_LAST_DELAY = 0.02, 0.4  # seconds between attempts at a locked restaurant
 UNKNOWN_SECONDS = 15.0  # to find out what became of a batch whose connection broke, where all of it can be repeated
 AWAY_DELAY = 0.2  # seconds before the next attempt at a database that is away
+SHORTAGE = "SQLSTATE 53"  # of memory, space or connections (PostgreSQL manual, appendix A)
+FAILING, FAILING_SECONDS = 2, 10.0  # attempts in a row that the database refused, and for how long they count
 # A mutation without an id is not repeated by its terminal. It waits for a database that is away as long as that takes
 # (the queue has a bound, and then its terminal is not read from), and this long for a locked row.
 UNREPEATED_SECONDS = 120.0
@@ -81,6 +83,7 @@ class Writer:
         self._queued = asyncio.Event()
         self._lane_queued = asyncio.Event()
         self._lane_size = LANE_BATCH
+        self._failures, self._failed_at = 0, 0.0  # in a row, and when the last was
         self._closing = False
         self._idle = asyncio.Event()
 
@@ -93,6 +96,11 @@ class Writer:
     def full(self) -> bool:
         """Whether no more can be taken now; while it drains, `submit` says so itself."""
         return (self.pending >= self._settings.pending or self._characters >= PENDING_CHARACTERS) and not self._closing
+
+    @property
+    def failing(self) -> bool:
+        """Whether the database refuses what is written, whoever writes it. One broken connection is not enough."""
+        return self._failures >= FAILING and time.monotonic() - self._failed_at < FAILING_SECONDS
 
     def submit(self, mutation: Mutation) -> asyncio.Future[Answer]:
         """Queue a mutation; the future brings its Answer (applied) or a Refusal. Raises Refusal when all is full."""
@@ -295,6 +303,7 @@ class Writer:
                     await self._actors.note(mutations)
                 answers = await self._database.apply(batch_id, mutations, isolate=isolate)
             except DatabaseUnavailable as error:
+                self._note_failure()
                 if not error.sent:
                     self._say_away(batch)
                 if error.sent and not sent:
@@ -309,8 +318,13 @@ class Writer:
                 # The attempt whose connection broke may still be under way. Under a new id it would be done twice.
                 if not sent:
                     raise
+                self._note_failure()
                 isolate = True
             else:
+                if any(answer.code.startswith(SHORTAGE) for answer in answers):
+                    self._note_failure()
+                elif any(answer.applied for answer in answers):
+                    self._failures = 0
                 seconds = time.monotonic() - started
                 metrics.BATCH.observe(len(mutations))
                 metrics.COMMIT.observe(seconds)
@@ -319,6 +333,10 @@ class Writer:
             if time.monotonic() - started > UNKNOWN_SECONDS and all(p.mutation.id for p in batch):
                 raise DatabaseUnavailable("it cannot be known whether a batch was committed")
             await asyncio.sleep(AWAY_DELAY)
+
+    def _note_failure(self) -> None:
+        self._failures += 1
+        self._failed_at = time.monotonic()
 
     def _say_away(self, batch: Sequence[Pending]) -> None:
         """The database is away: who repeats is told so at once, those that wait behind the batch too."""

@@ -35,7 +35,8 @@ LAYERS = """
     doctor syncer terminal_commands
     connection floors
     connections webapp
-    gauges presence
+    health presence
+    gauges
     app
     server
     __main__

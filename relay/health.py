@@ -1,0 +1,132 @@
+"""What this relay says of itself: what is wrong, whether terminals are served all the same, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+
+from . import schema
+from .connections import Connections
+from .database import QUICK_SECONDS
+from .errors import DatabaseUnavailable
+from .listener import Listener
+from .logs import fields
+from .writer import FAILING
+
+log = logging.getLogger("relay.health")
+
+LOOK_SECONDS = 2.0  # between two looks at the version of the schema
+STUCK_SECONDS = 5.0  # for which a restaurant may be behind its head and not come nearer
+QUEUE_FULL = 0.9  # of the notification queue, from which a commit may be refused any moment
+
+Status = Literal["healthy", "degraded", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, in a sentence that says what to do.
+
+    `down`: nobody is served. `serves`: terminals are served as well as ever, so they may be sent here.
+    """
+
+    message: str
+    down: bool = False
+    serves: bool = False
+
+
+AWAY = Problem(
+    "the database does not answer: look whether PostgreSQL runs and takes connections (relay doctor)", down=True
+)
+STARTING = Problem("this relay has not reached its database yet", down=True)
+NO_SCHEMA = Problem(f"the database has no schema any more: {schema.HOW_TO_APPLY}", down=True)
+DEAF = Problem("no notifications are heard, changes arrive late, by looking for them: run relay doctor")
+STUCK = Problem("a restaurant is behind its log and comes no nearer: its changes cannot be read; run relay doctor")
+NOT_WRITING = Problem(
+    "nothing can be changed: the database refuses what is written; run relay doctor, look at its disk"
+)
+QUEUE = Problem("the notification queue is full, so nothing can be changed: relay doctor names who fills it")
+
+
+def wrong_schema(installed: int) -> Problem:
+    """That another version of the schema came while this relay runs."""
+    if installed > schema.VERSION:
+        # Upgrades are made so that running relays go on: a deploy puts the schema in first.
+        message = (
+            f"the schema has version {installed} now, this relay speaks {schema.VERSION}: restart it with a newer one"
+        )
+        return Problem(message, serves=True)
+    return Problem(f"the schema has version {installed} now, this relay needs {schema.VERSION}: {schema.HOW_TO_APPLY}")
+
+
+class Health:
+    """The state of one relay, from its parts."""
+
+    def __init__(self, connections: Connections, listener: Listener) -> None:
+        self._connections = connections
+        self._listener = listener
+        self._looked = False
+        self.installed: int | None = None  # version of the schema at the last look; None: there is none
+
+    def problems(self) -> list[Problem]:
+        """All that is wrong now."""
+        listener, writer = self._listener, self._connections.writer
+        if self._looked and self.installed is None:
+            return [NO_SCHEMA]
+        if not listener.database_reached:
+            return [AWAY if listener.was_reached else STARTING]
+        found = []
+        if not listener.hearing:
+            found.append(DEAF)
+        if listener.stuck_seconds > STUCK_SECONDS:
+            found.append(STUCK)
+        if listener.queue_usage > QUEUE_FULL:
+            found.append(QUEUE)
+        elif writer.failing or listener.failed_proofs >= FAILING:
+            found.append(NOT_WRITING)
+        if self.installed is not None and self.installed != schema.VERSION:
+            found.append(wrong_schema(self.installed))
+        return found
+
+    @property
+    def status(self) -> Status:
+        """The state in a word: `degraded` as soon as anything is wrong."""
+        problems = self.problems()
+        if any(problem.down for problem in problems):
+            return "down"
+        return "degraded" if problems else "healthy"
+
+    @property
+    def ready(self) -> bool:
+        """Whether a proxy should send terminals here."""
+        return not self._connections.draining and all(problem.serves for problem in self.problems())
+
+    async def run(self) -> None:
+        """Look at the version of the schema until cancelled."""
+        while True:
+            try:
+                installed = await self._installed()
+            except DatabaseUnavailable:
+                pass  # the listener says that
+            else:
+                if self._looked and installed != self.installed:
+                    self._say(installed)
+                self.installed, self._looked = installed, True
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _installed(self) -> int | None:
+        try:
+            rows = await self._connections.database.read("select version from pos.installation", (), QUICK_SECONDS)
+        except psycopg.errors.UndefinedTable:
+            return None
+        return int(rows[0][0]) if rows else None
+
+    def _say(self, installed: int | None) -> None:
+        if installed == schema.VERSION:
+            log.info("the schema has the right version again", extra=fields(version=installed))
+        else:
+            problem = NO_SCHEMA if installed is None else wrong_schema(installed)
+            log.log(logging.WARNING if problem.serves else logging.ERROR, "%s", problem.message)
