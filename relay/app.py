@@ -27,6 +27,7 @@ from .hub import Room
 from .listener import READ_BYTES, Listener
 from .origins import is_allowed
 from .snapshots import Snapshot
+from .standby import Reads
 from .syncer import now_ms
 
 PAGE_ROWS, PAGE_ROWS_MOST = 100, 1000
@@ -58,12 +59,13 @@ class OriginGate:
 class Api:
     """The read-only API of one relay."""
 
-    def __init__(self, connections: Connections, listener: Listener, health: Health) -> None:
+    def __init__(self, connections: Connections, listener: Listener, health: Health, reads: Reads) -> None:
         self._connections = connections
         self._listener = listener
         self._health = health
+        self._reads = reads
         self._started = time.monotonic()
-        self._registry = Registry(connections, listener, health)
+        self._registry = Registry(connections, listener, health, reads)
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -171,9 +173,7 @@ class Api:
         since = _number(request, "since", 0, MAX_REVISION)
         limit = _number(request, "limit", PAGE_ROWS, PAGE_ROWS_MOST, least=1)
         room = request.state.room
-        epoch, read = await self._connections.database.read_changes(
-            {room.restaurant_id: since}, rows=limit, size=READ_BYTES
-        )
+        epoch, read = await self._reads.changes(room.restaurant_id, since, rows=limit, size=READ_BYTES)
         found = read.get(room.restaurant_id)
         if found is None:
             raise UnknownRestaurant(room.slug)
@@ -192,7 +192,7 @@ class Api:
         before = _number(request, "before", MAX_REVISION, MAX_REVISION)
         limit = _number(request, "limit", PAGE_ROWS, PAGE_ROWS_MOST, least=1)
         room = request.state.room
-        rows = await self._connections.database.read_orders(room.restaurant_id, before, limit)
+        rows = await self._reads.orders(room.restaurant_id, before, limit)
         more = rows[-1][0] if len(rows) == limit else None
         return _json(f'{{"orders":[{",".join(text for _, text in rows)}],"before":{json.dumps(more)}}}')
 
@@ -258,7 +258,7 @@ def _number(request: Request, name: str, default: int, most: int, *, least: int 
     return int(value)
 
 
-def build(connections: Connections, listener: Listener, health: Health) -> Starlette:
+def build(connections: Connections, listener: Listener, health: Health, reads: Reads) -> Starlette:
     """The ASGI application."""
     # A proxy may show a token for whoever it lets in: a page of anybody's would come in with it (CWE-1385).
     origins = connections.settings.origins or (None if connections.gate is None else ())
@@ -268,7 +268,7 @@ def build(connections: Connections, listener: Listener, health: Health) -> Starl
         else {"allow_origins": origins}
     )
     return Starlette(
-        routes=Api(connections, listener, health).routes,
+        routes=Api(connections, listener, health, reads).routes,
         middleware=[
             Middleware(OriginGate, allowed=origins),
             Middleware(CORSMiddleware, **cors, allow_methods=["GET"], allow_headers=["*"], expose_headers=["ETag"]),

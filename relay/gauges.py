@@ -13,15 +13,17 @@ from . import __version__, metrics, schema
 from .connections import Connections
 from .health import Health
 from .listener import Listener
+from .standby import Reads
 
 
 class Gauges(Collector):
     """One relay's, for a registry of its own."""
 
-    def __init__(self, connections: Connections, listener: Listener, health: Health) -> None:
+    def __init__(self, connections: Connections, listener: Listener, health: Health, reads: Reads) -> None:
         self._connections = connections
         self._listener = listener
         self._health = health
+        self._reads = reads
 
     def collect(self) -> Iterator[Metric]:
         """Every gauge, with one look at each session."""
@@ -50,6 +52,8 @@ class Gauges(Collector):
             ("pending_mutations", "Mutations that wait for their answer.", self._connections.writer.pending),
             ("ready", "1 while terminals should be sent here.", self._health.ready),
             ("schema_installed", "Version of the schema in the database; 0: not known.", self._health.installed or 0),
+            ("standby_asked", "1 while states are read from a standby.", self._reads.is_named and self._reads.is_asked),
+            ("standby_behind_seconds", "For how long the standby has lacked changes.", self._reads.behind_seconds),
             ("hearing", "1 while notifications are heard.", listener.hearing),
             ("database_reached", "1 while the database answers.", listener.database_reached),
             ("draining", "1 while this relay stops.", self._connections.draining),
@@ -74,7 +78,7 @@ class Gauges(Collector):
         size = GaugeMetricFamily("relay_pool_connections", "Connections to the database.", labels=["pool"])
         idle = GaugeMetricFamily("relay_pool_idle", "Of these, connections at rest.", labels=["pool"])
         waiting = GaugeMetricFamily("relay_pool_waiting", "Who waits for a connection.", labels=["pool"])
-        for name, stats in self._connections.database.pool_stats().items():
+        for name, stats in (self._connections.database.pool_stats() | self._reads.pool_stats()).items():
             size.add_metric([name], stats.get("pool_size", 0))
             idle.add_metric([name], stats.get("pool_available", 0))
             waiting.add_metric([name], stats.get("requests_waiting", 0))
@@ -84,7 +88,7 @@ class Gauges(Collector):
 class Registry(CollectorRegistry):
     """Everything that /metrics shows of one relay."""
 
-    def __init__(self, connections: Connections, listener: Listener, health: Health) -> None:
+    def __init__(self, connections: Connections, listener: Listener, health: Health, reads: Reads) -> None:
         super().__init__()
-        self.register(Gauges(connections, listener, health))
+        self.register(Gauges(connections, listener, health, reads))
         self.register(metrics.COUNTERS)  # a registry is a collector too

@@ -15,6 +15,7 @@ from .database import QUICK_SECONDS
 from .errors import DatabaseUnavailable
 from .listener import Listener
 from .logs import fields
+from .standby import Reads
 from .writer import FAILING
 
 log = logging.getLogger("relay.health")
@@ -65,8 +66,9 @@ def wrong_schema(installed: int) -> Problem:
 class Health:
     """The state of one relay, from its parts."""
 
-    def __init__(self, connections: Connections, listener: Listener) -> None:
+    def __init__(self, connections: Connections, listener: Listener, reads: Reads) -> None:
         self._connections = connections
+        self._reads = reads
         self._listener = listener
         self._looked = False
         self.installed: int | None = None  # version of the schema at the last look; None: there is none
@@ -89,6 +91,9 @@ class Health:
             found.append(NOT_WRITING)
         if self.installed is not None and self.installed != schema.VERSION:
             found.append(wrong_schema(self.installed))
+        if (complaint := self._reads.complaint) is not None:
+            message = f"READ_DATABASE_URL is of no use: {complaint}; the primary is read instead, look at that standby"
+            found.append(Problem(message, serves=True))
         return found
 
     @property

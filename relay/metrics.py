@@ -46,3 +46,9 @@ WINDOW = Counter(
     registry=COUNTERS,
 )  # fmt: skip
 SNAPSHOT_READS = Counter("relay_snapshot_reads", "Snapshots read from the database.", registry=COUNTERS)
+STANDBY = Counter(
+    "relay_standby_reads",
+    "States and pages that the standby was asked for: it gave them (standby), or the primary did, and why.",
+    ("outcome",),
+    registry=COUNTERS,
+)

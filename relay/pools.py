@@ -41,10 +41,20 @@ BOUNDS: LiteralString = """select set_config('lock_timeout', %s, true), set_conf
 
 
 class Pool:
-    """At most `size` connections for one job, not opened yet; a lock is waited for without limit at 0."""
+    """At most `size` connections for one job, not opened yet; a lock is waited for without limit at 0.
+
+    `attributes`: which servers will do (libpq's target_session_attrs).
+    """
 
     def __init__(
-        self, conninfo: str, job: str, size: int, statement_seconds: float, *, lock_seconds: float = 0.0
+        self,
+        conninfo: str,
+        job: str,
+        size: int,
+        statement_seconds: float,
+        *,
+        lock_seconds: float = 0.0,
+        attributes: str = "read-write",
     ) -> None:
         self.size = size
         self._lock_seconds, self._statement_seconds = lock_seconds, statement_seconds
@@ -54,7 +64,7 @@ class Pool:
                 "autocommit": True,
                 "application_name": f"relay {job}",
                 "connect_timeout": CONNECT_SECONDS,
-                "target_session_attrs": "read-write",
+                "target_session_attrs": attributes,
                 # One that was prepared on a pooler's connection is not there on its next.
                 "prepare_threshold": None,
                 **TCP,

@@ -27,6 +27,7 @@ from .listener import Listener
 from .logs import fields
 from .presence import Presence
 from .settings import Settings
+from .standby import Reads
 from .syncer import Syncer
 from .upgrade import Sockets
 from .upkeep import Upkeep
@@ -76,7 +77,8 @@ class Relay:
         self.hub = Hub(settings.window_changes, settings.window_bytes)
         self.listener = Listener(self.database, self.hub, settings)
         self.writer = Writer(self.database, settings, self.listener.ring)
-        self.syncer = Syncer(self.database, self.hub, settings, self.listener.ring)
+        self.reads = Reads(self.database, settings)
+        self.syncer = Syncer(self.database, self.reads, self.hub, settings, self.listener.ring)
         self.checksums = Checksums(self.database, settings, self.listener.ring)
         self.webapp = WebApp(AppData(self.database), self.hub, settings)
         self.gate = Gate(self.database, self.hub, settings) if settings.auth != "off" else None
@@ -90,7 +92,7 @@ class Relay:
             self.gate,
             self.webapp.profile_of,
         )
-        self.health = Health(self.connections, self.listener)
+        self.health = Health(self.connections, self.listener, self.reads)
         self.upkeep = Upkeep(self.database, self.hub, settings)
         self.presence = Presence(self.database, self.connections)
         self.listener.on_return = self.connections.pay
@@ -100,7 +102,7 @@ class Relay:
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            build(self.connections, self.listener, self.health),
+            build(self.connections, self.listener, self.health, self.reads),
             host=self.settings.host,
             port=self.settings.port,
             loop="uvloop",
@@ -119,6 +121,7 @@ class Relay:
         # A part that ends must not leave a server behind that looks alive and is deaf.
         parts.add_done_callback(lambda _: self.stop())
         await self.database.open()
+        await self.reads.open()
         try:
             await self._server.serve()
         finally:
@@ -127,7 +130,7 @@ class Relay:
                 with suppress(asyncio.CancelledError):
                     await parts
             finally:
-                await self.database.close()
+                await asyncio.gather(self.database.close(), self.reads.close())
 
     def stop(self) -> None:
         """Drain and end, as after SIGTERM."""
@@ -140,6 +143,7 @@ class Relay:
             tasks.create_task(self.listener.run(), name="listener")
             tasks.create_task(self.writer.run(), name="writer")
             tasks.create_task(self.health.run(), name="health")
+            tasks.create_task(self.reads.run(), name="standby")
             tasks.create_task(self.webapp.run(), name="web app")
             if self.gate is not None:
                 tasks.create_task(self.gate.run(), name="gate")

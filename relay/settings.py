@@ -164,6 +164,12 @@ LISTEN = Setting(
     "",
     "A direct connection for LISTEN where the database is reached through a pooler",
 )
+READ = Setting(
+    "READ_DATABASE_URL",
+    CONNECTION,
+    "",
+    "A standby that states and /api are read from where it has all of the primary's changes",
+)
 
 
 def env(variable: str, kind: Kind[T], default: str, about: str) -> T:
@@ -181,6 +187,7 @@ class Settings:
     conninfo: str = field(repr=False)
     listen_conninfo: str = field(repr=False)
     database_named: bool
+    read_conninfo: str = field(default="", repr=False)  # empty: the primary is read
 
     # server
     host: str = env("HOST", Kind("an IP address or a host name", _host), "127.0.0.1", "Address to listen on")
@@ -268,7 +275,7 @@ class Settings:
         problems: list[str] = []
         given = _from_file(env_file or Path(".env"), problems) | _filled(os.environ if environ is None else environ)
         problems += _unknown(given)
-        database = {row.variable: _value(row, given, problems) for row in (*DATABASE, LISTEN)}
+        database = {row.variable: _value(row, given, problems) for row in (*DATABASE, LISTEN, READ)}
         values = {name: _value(row, given, problems) for name, row in _rows()}
         problems += _too_open(values) + _keyless(values)
         if problems:
@@ -277,6 +284,7 @@ class Settings:
         return cls(
             conninfo=conninfo,
             listen_conninfo=database[LISTEN.variable] or conninfo,
+            read_conninfo=database[READ.variable],
             database_named=any(row.variable in given for row in DATABASE),
             **values,
         )
@@ -284,7 +292,7 @@ class Settings:
     @staticmethod
     def describe() -> list[tuple[str, str, str]]:
         """Every setting as (variable, default as text, what it means and what is allowed)."""
-        rows = [*DATABASE, LISTEN, *(row for _, row in _rows())]
+        rows = [*DATABASE, LISTEN, READ, *(row for _, row in _rows())]
         return [(row.variable, row.default, row.meaning) for row in rows]
 
 

@@ -22,6 +22,7 @@ from .session import Session, Sync
 from .session import State as SessionState
 from .settings import Settings
 from .snapshots import Snapshot, Snapshots
+from .standby import Reads
 from .window import Change, Window
 
 log = logging.getLogger("relay.syncer")
@@ -45,8 +46,11 @@ class Resync(Sync):
 class Syncer:
     """Brings sessions to the state of their restaurant and lets them go live. `ring` is the listener's."""
 
-    def __init__(self, database: Database, hub: Hub, settings: Settings, ring: Callable[[int], None]) -> None:
+    def __init__(
+        self, database: Database, reads: Reads, hub: Hub, settings: Settings, ring: Callable[[int], None]
+    ) -> None:
         self._database = database
+        self._reads = reads
         self._hub = hub
         self._settings = settings
         self._ring = ring
@@ -303,7 +307,7 @@ class Syncer:
             # Where the room began anew meanwhile, what was read may be of the time before.
             window, began = room.window, time.monotonic()
             async with self._turn():
-                state = await self._database.snapshot(room.restaurant_id, self._settings.snapshot_orders)
+                state = await self._reads.snapshot(room.restaurant_id, self._settings.snapshot_orders)
         if state.epoch != room.epoch:
             self._hub.position(room, state.epoch, state.revision, room.messages)
             self._ring(room.restaurant_id)

@@ -79,7 +79,8 @@ create or replace function pos.read_lists(p_restaurant_id bigint, p_kinds text[]
 returns table (epoch text, revision bigint, tables text, menu_items text, categories text, settings text, orders text,
                complete boolean, cleared_revision bigint)
 language sql stable set search_path = '' as $$
-  select pos.epoch(), h.revision,
+  -- A standby cannot tell the epoch: whoever reads there asks the primary.
+  select case when not pg_is_in_recovery() then pos.epoch() end, h.revision,
     case when 'tables' = any (p_kinds) then
       (select '[' || coalesce(string_agg(pos.row_of(t)::text, ',' order by t.number, t.id), '') || ']'
        from pos.tables as t where t.restaurant_id = p_restaurant_id)
@@ -162,6 +163,26 @@ language sql stable set search_path = '' as $$
   order by o.revision desc limit p_rows;
 $$;
 comment on function pos.read_orders(bigint, bigint, integer) is 'Orders last changed before a revision, newest first; cleared ones are left out.';
+
+create or replace function pos.mark_at(p_restaurant_id bigint, p_revision bigint) returns text
+language sql stable set search_path = '' as $$
+  -- Two servers that agree on who made a change, of what, in which microsecond, have the same history up to it: revisions
+  -- that were given after their ways parted differ in that.
+  select encode(sha256(convert_to(concat_ws(' ', l.revision, extract(epoch from l.created_at), l.type, l.action, l.row_id,
+      l.version, l.size, l.client_id), 'UTF8')), 'hex')
+  from pos.sync_log as l
+  where l.restaurant_id = p_restaurant_id and l.revision = p_revision;
+$$;
+comment on function pos.mark_at(bigint, bigint) is 'Names the history of a restaurant up to a revision, alike on the primary and its standbys; null where the log does not hold it.';
+
+create or replace function pos.standing(p_restaurant_id bigint, p_least bigint)
+returns table (restaurant_id bigint, revision bigint, staff bigint, mark text)
+language sql stable rows 1 set search_path = '' as $$
+  select h.restaurant_id, h.revision, h.staff, pos.mark_at(h.restaurant_id, h.revision)
+  from pos.heads as h
+  where h.restaurant_id = p_restaurant_id and h.revision >= p_least;
+$$;
+comment on function pos.standing(bigint, bigint) is 'Where a restaurant stands on this server, and the mark of its history; no row where that is before a revision.';
 
 create or replace function pos.prove(p_instance_id text) returns void
 language sql set search_path = '' as $$

@@ -12,6 +12,7 @@ from relay.hub import Hub, Room
 from relay.listener import encoded
 from relay.session import Session
 from relay.settings import Settings
+from relay.standby import Reads
 from relay.syncer import Syncer
 from tests.wires import HandMadeWire
 
@@ -83,7 +84,8 @@ class Syncing:
         self.settings = Settings(conninfo="", listen_conninfo="", database_named=True, **settings)
         self.hub = Hub(self.settings.window_changes, self.settings.window_bytes)
         self.rung: list[int] = []
-        self.syncer = Syncer(cast(Database, self.database), self.hub, self.settings, self.rung.append)
+        database = cast(Database, self.database)
+        self.syncer = Syncer(database, Reads(database, self.settings), self.hub, self.settings, self.rung.append)
         self.room = self.hub.open(1, "one")
 
     def enter(self, room: Room | None = None) -> tuple[Session, HandMadeWire]:

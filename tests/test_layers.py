@@ -27,7 +27,7 @@ LAYERS = """
     bodies embedded jwts schema wire window
     asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
     appmessages database
-    actors appdata enrolments retention snapshots
+    actors appdata enrolments retention snapshots standby
     backups staff
     session
     hub writer

@@ -197,6 +197,13 @@ def test_db_variables_make_the_connection_string_whatever_is_in_the_password() -
     assert settings.database_named
 
 
+def test_states_may_be_read_from_a_standby() -> None:
+    assert read(DB_HOST="primary").read_conninfo == ""
+    settings = read(DB_HOST="primary", READ_DATABASE_URL="host=standby")
+    assert settings.read_conninfo == "host=standby"
+    assert "host=primary" in settings.conninfo
+
+
 def test_listening_may_go_past_a_pooler() -> None:
     settings = read(DB_HOST="pooler", LISTEN_DATABASE_URL="host=direct")
     assert settings.listen_conninfo == "host=direct"
@@ -217,7 +224,7 @@ def test_listening_may_go_past_a_pooler() -> None:
         "postgres://u@h/db?hunter2=1",
     ],
 )
-@pytest.mark.parametrize("variable", ["DATABASE_URL", "LISTEN_DATABASE_URL"])
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "LISTEN_DATABASE_URL", "READ_DATABASE_URL"])
 def test_a_faulty_connection_string_is_found_without_showing_its_password(variable: str, url: str) -> None:
     (problem,) = problems(**{variable: url})
     assert problem.startswith(f"{variable} cannot be used; allowed: postgresql://")
@@ -225,7 +232,8 @@ def test_a_faulty_connection_string_is_found_without_showing_its_password(variab
 
 
 def test_a_password_never_shows_elsewhere() -> None:
-    settings = read(DATABASE_URL="postgres://u:hunter2@h/db", LISTEN_DATABASE_URL="postgres://u:hunter2@h/db")
+    variables = ("DATABASE_URL", "LISTEN_DATABASE_URL", "READ_DATABASE_URL")
+    settings = read(**dict.fromkeys(variables, "postgres://u:hunter2@h/db"))
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in "".join(problems(HOST="postgres://u:hunter2@h/db", RELAY_ORIGINS="https://u:hunter2@h"))
 

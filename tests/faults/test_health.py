@@ -364,6 +364,7 @@ async def pending(relay: RelayProcess) -> bool:
     return bool((await relay.health())["pending"])
 
 
+NO_STANDBY = "`READ_DATABASE_URL` leads to a standby that is away, far behind, or no standby"  # test_reading_standby.py
 FROZEN = "the relay stands still (SIGSTOP), or was killed"
 
 
@@ -380,7 +381,7 @@ async def test_a_relay_that_stands_still_does_not_say_that_it_lives(database: st
 
 def test_the_page_has_every_fault_and_no_other() -> None:
     optional = {"the notification queue is full"} if VERSION == "15" else set()
-    assert rows().keys() == FAULTS.keys() | {DRAINING, FROZEN} | optional
+    assert rows().keys() == FAULTS.keys() | {DRAINING, FROZEN, NO_STANDBY} | optional
 
 
 async def test_a_schema_that_changes_while_the_relay_runs_is_said_once_with_what_to_do(

@@ -30,12 +30,12 @@ OF_PEOPLE = {"backups", "restaurants", "rollcall", "terminals"}
 
 RELAY_CALLS = {
     "answer_call", "apply", "changes_after", "checklist", "epoch", "find_restaurant", "find_terminals",
-    "forget_instance", "meet_terminal", "note_actors", "note_instance", "note_lagging", "note_terminals", "open_calls",
-    "prove", "prune", "prune_log", "read_changes", "read_heads", "read_lists", "read_messages", "read_orders",
-    "read_staff", "read_terminals", "seal_password", "snapshot",
+    "forget_instance", "mark_at", "meet_terminal", "note_actors", "note_instance", "note_lagging", "note_terminals",
+    "open_calls", "prove", "prune", "prune_log", "read_changes", "read_heads", "read_lists", "read_messages",
+    "read_orders", "read_staff", "read_terminals", "seal_password", "snapshot", "standing",
 }  # fmt: skip
 ADMIN_CALLS = {"call_terminals", "prune", "prune_log", "read_call"}
-UNAIDED = {"changes_after", "epoch", "prove", "read_changes", "read_heads"}
+UNAIDED = {"changes_after", "epoch", "mark_at", "prove", "read_changes", "read_heads", "standing"}
 READ_BY_HAND = {"restaurants", "heads", "tables", "menu_items", "categories", "order_history", "sync_log", "actors"}
 EVERYTHING = {"select", "insert", "update", "delete"}
 TABLE_GRANTS: dict[str, dict[str, set[str]]] = {
