@@ -18,7 +18,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from . import metrics, protocol
-from .database import PROOF, ROLL_CALL, ChangeRow, Changes, Database, Head, MessageRow
+from .database import PROOF, ROLL_CALL, ChangeRow, Changes, Database, Head, Heads, MessageRow
 from .errors import DatabaseUnavailable, Deaf, OnlyStandby
 from .frames import encode
 from .hub import MESSAGE_SECONDS, Hub, Passed, Room
@@ -352,9 +352,19 @@ class Listener:
             self._back.set()
         self.on_return()
 
+    def _note_standing(self, heads: Heads) -> None:
+        now, before, self._standing = time.monotonic(), self._standing, {}
+        for restaurant_id, head in heads.by_restaurant.items():
+            room = self._hub.rooms.get(restaurant_id)
+            if room is not None and room.window and (head.revision > room.head or heads.epoch != room.epoch):
+                epoch, revision, since = before.get(restaurant_id, ("", 0, now))
+                stands = (epoch, revision) == (room.epoch, room.head)
+                self._standing[restaurant_id] = (room.epoch, room.head, since if stands else now)
+
     async def _compare_heads(self) -> None:
         heads = await self._database.read_heads(list(self._hub.rooms), live=True)
-        self.lag, standing = 0, {}
+        self._note_standing(heads)
+        self.lag = 0
         for restaurant_id, head in heads.by_restaurant.items():
             room = self._hub.rooms.get(restaurant_id)
             if room is not None and room.window:
@@ -363,13 +373,6 @@ class Listener:
                     if restaurant_id not in self._dirty and restaurant_id not in self._under_way:
                         self._swept.add(restaurant_id)
                     self.ring(restaurant_id)
-                if head.revision > room.head or heads.epoch != room.epoch:
-                    epoch, revision, since = self._standing.get(
-                        restaurant_id, (room.epoch, room.head, time.monotonic())
-                    )
-                    moved = (epoch, revision) != (room.epoch, room.head)
-                    standing[restaurant_id] = (room.epoch, room.head, time.monotonic() if moved else since)
-        self._standing = standing
 
 
 def encoded(row: ChangeRow) -> Change:
