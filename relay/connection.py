@@ -12,20 +12,16 @@ from functools import partial
 from . import metrics, protocol
 from .answers import Answer
 from .asgi import AsgiWire
-from .auth import Identity, Shown
-from .checksums import Checksums
-from .database import Database
-from .errors import DatabaseUnavailable, Refusal, UnknownRestaurant, close_reason
+from .auth import Shown
+from .errors import ComeBack, DatabaseUnavailable, Refusal, UnknownRestaurant, close_reason
 from .gate import Admitted, Gate
-from .hub import Hub, Room
+from .hub import Room
 from .logs import fields
+from .parts import Parts
 from .protocol import Actor, Hello, Message, SyncRequest
-from .session import Deed, Goodbye, Profile, Session, Submit, Sync
-from .settings import Settings
-from .slugs import Slugs
-from .syncer import Syncer, now_ms
+from .session import Deed, Goodbye, Session, Submit, Sync
+from .syncer import now_ms
 from .wire import SocketWire
-from .writer import Writer
 
 log = logging.getLogger("relay.connection")
 
@@ -34,55 +30,15 @@ RELIEF_SECONDS = 1.0
 LEAVE_SECONDS = 1.0  # in a drain, for the answers that are still due
 STALLED_SECONDS = 60.0  # without reading a byte of its answers, and a terminal is cut off
 # Close codes (RFC 6455, section 7.4.1, and the IANA registry).
-GOODBYE, POLICY, FAULT, RESTARTING = 1000, 1008, 1011, 1012
-
-
-class Parts:
-    """What all connections of one instance share."""
-
-    def __init__(
-        self,
-        database: Database,
-        hub: Hub,
-        writer: Writer,
-        syncer: Syncer,
-        checksums: Checksums,
-        settings: Settings,
-        gate: Gate | None = None,
-        profile_of: Callable[[Session, str | None], Profile | None] = lambda _session, _wanted: None,
-    ) -> None:
-        self.database = database
-        self.hub = hub
-        self.writer = writer
-        self.syncer = syncer
-        self.checksums = checksums
-        self.settings = settings
-        self.gate = gate  # None: authentication is off
-        self.profile_of = profile_of  # of a session that has named itself; beside it what `?profile=` says
-        self.slugs = Slugs(database, hub)
-        self.open: set[Connection] = set()
-        self.back = asyncio.Event()  # set, and replaced, when the database is there again
-        self.emptied = asyncio.Event()
-
-    def room_of(self, identity: Identity) -> Room | None:
-        """The room of a token's restaurant, where that is known without asking the database for its slug."""
-        if identity.restaurant_id:
-            return self.hub.open(identity.restaurant_id, identity.slug)
-        return self.slugs.known(identity.slug)
-
-    def close(self, connection: Connection) -> None:
-        """A connection is over."""
-        self.open.discard(connection)
-        if not self.open:
-            self.emptied.set()
+GOODBYE, POLICY, FAULT, RESTARTING, COME_BACK = 1000, 1008, 1011, 1012, 1013
 
 
 class Connection:
     """One terminal's socket. A task works while it says something; in silence nothing is held but what is here."""
 
     __slots__ = (
-        "__weakref__", "_entering", "_held", "_over", "_parts", "_profiled", "_relieved", "_room", "_slug", "_task",
-        "_turn", "_unanswered", "_wanted_profile", "_wire", "session",
+        "__weakref__", "_entering", "_held", "_known_as", "_over", "_parts", "_profiled", "_relieved", "_room", "_slug",
+        "_task", "_turn", "_unanswered", "_wanted_profile", "_wire", "busy_until", "refused_until", "session",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, wire: SocketWire | AsgiWire, profile: str | None) -> None:
@@ -92,6 +48,8 @@ class Connection:
         self._slug: str | None = None
         self._wanted_profile = profile
         self._profiled = False
+        self._known_as: int | None = None  # to the admission
+        self.busy_until = self.refused_until = 0.0  # see rates.Speaker
         self._room: Room | None = None
         self._entering: asyncio.Task[bool] | None = None  # until the restaurant is known
         self._turn: asyncio.Lock | None = None  # one message at a time, in their order, where two tasks hear them
@@ -135,7 +93,7 @@ class Connection:
 
     def _go_in(self, slug: str | None, room: Room | None) -> None:
         self._slug = slug
-        if room is not None:
+        if room is not None and self._parts.admission.has_room(len(room.sessions)):
             self._parts.hub.enter(self.session, room)
             self._room = room
         else:
@@ -171,6 +129,8 @@ class Connection:
             await asyncio.wait({self._entering})
         if self._parts.gate is not None:
             self._parts.gate.leave(self.session)
+        if self._known_as is not None:
+            self._parts.admission.forget(self._known_as)
         self._parts.hub.leave(self.session)
         self._parts.syncer.forget(self.session)
         self._wire.dismiss()
@@ -185,8 +145,8 @@ class Connection:
         """Do it; what it raises closes the connection, with the reason."""
         try:
             await work()
-        except UnknownRestaurant as error:
-            self.session.close(POLICY, close_reason(error))
+        except (UnknownRestaurant, ComeBack) as error:
+            self.session.close(COME_BACK if isinstance(error, ComeBack) else POLICY, close_reason(error))
         except Exception:
             log.exception("a connection failed", extra=fields(client=self.session.client_id))
             self.session.close(FAULT, "the relay failed; its log says why")
@@ -212,6 +172,8 @@ class Connection:
                 await back.wait()
             else:
                 async with self._turn:
+                    if not self._parts.admission.has_room(len(room.sessions)):
+                        raise self._parts.admission.turn_away(self._slug, time.monotonic())
                     self._parts.hub.enter(self.session, room)
                     self._room = room
                     held, self._held = self._held, ()
@@ -227,6 +189,13 @@ class Connection:
             await asyncio.sleep(0)  # what was read at once may be thousands of messages, and others have their turn
 
     async def _take(self, text: str | bytes) -> None:
+        while wait := self._parts.rates.take(self, self._room, text, time.monotonic()):
+            if self.session.profile is None:
+                self._limit(text, wait)
+                return
+            # The app knows no ERROR, and would not send again what it was refused: it is read more slowly instead.
+            metrics.LIMITED.labels("held").inc()
+            await asyncio.sleep(min(wait, RELIEF_SECONDS))
         if isinstance(text, bytes):
             self._refuse(Refusal("INVALID_MESSAGE", "messages are text frames, this one is binary"), None)
             return
@@ -242,6 +211,19 @@ class Connection:
             async with self._turn:
                 await self._hear(message)
         await self._keep_pace()
+
+    def _limit(self, text: str | bytes, wait: float) -> None:
+        """Refuse what comes too fast. Raises ComeBack where that was said for long."""
+        if not self.refused_until:
+            log.info("a terminal is limited", extra=fields(restaurant=self._slug, client=self.session.client_id))
+        try:
+            refusal = self._parts.rates.refuse(self, text, wait, time.monotonic())
+        except ComeBack:
+            metrics.LIMITED.labels("flood").inc()
+            log.warning("a flood is cut off", extra=fields(restaurant=self._slug, client=self.session.client_id))
+            raise
+        metrics.LIMITED.labels("rate").inc()
+        self._refuse(refusal, protocol.ref_of(text))
 
     async def _hear(self, message: Message) -> None:
         try:
@@ -272,6 +254,8 @@ class Connection:
         if not self._profiled:
             # Its first message says who it is, for as long as the socket is open.
             self._profiled = True
+            said = self._slug, self.session.actor.terminal, self.session.client_id
+            self._known_as = self._parts.admission.introduce(*said, time.monotonic())
             self.session.profile = self._parts.profile_of(self.session, self._wanted_profile)
         if self.session.profile:
             deed = self.session.profile.deed(message, deed)

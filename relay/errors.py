@@ -11,6 +11,7 @@ RelayError
     BackupError          an export cannot be imported
     TerminalError        a terminal cannot be enrolled, revoked or given another token
     Unauthorized         what a terminal shows does not say who it is, or not any more
+    ComeBack             there is no room for a connection now, or it asks too much; it may come back later
     Refusal              what a terminal asked for is not done; it is told so in an ERROR
 
 Errors carry fields; the sentence is built once, here.
@@ -114,6 +115,13 @@ class UnknownRestaurant(RelayError):
     def __init__(self, slug: str) -> None:
         super().__init__(f"there is no restaurant {slug!r}")
         self.slug = slug
+
+
+class ComeBack(RelayError):
+    """A connection is given up for now; the sentence, which is told in its close frame, ends with the delay to keep."""
+
+    def __init__(self, why: str, seconds: float) -> None:
+        super().__init__(f"{why}; retry after {seconds:g} s")
 
 
 class Refusal(RelayError):

@@ -39,6 +39,7 @@ class Room:
         self.named_at = 0.0  # when the database was last asked whose slug this is
         self.epoch = ""
         self.window: Window | None = None
+        self.busy_until = 0.0  # with what its terminals said (see rates)
         self.acknowledged = 0  # the newest revision that a terminal was told of here, perhaps before the change came
         self.messages = 0  # number of the newest MESSAGE passed on
         self.staff = -1  # count of the staff's changes; -1 before the first read

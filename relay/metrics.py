@@ -18,6 +18,13 @@ MUTATIONS = Counter(
     registry=COUNTERS,
 )  # fmt: skip
 REFUSALS = Counter("relay_refusals", "ERRORs sent to terminals, by code.", ("code",), registry=COUNTERS)
+LIMITED = Counter(
+    "relay_limited",
+    "Times that a limit was applied: messages refused or held back by the rate of their terminal or restaurant (rate, "
+    "held), connections closed for it (flood), and connections not let in, by what there were too many of.",
+    ("limit",),
+    registry=COUNTERS,
+)
 BATCH = Histogram(
     "relay_batch_mutations", "Mutations in one transaction.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
     registry=COUNTERS,

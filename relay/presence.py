@@ -16,11 +16,12 @@ from typing import Any, LiteralString, NamedTuple
 
 from . import __version__
 from .auth import NOBODY
-from .connection import POLICY, Connection
+from .connection import POLICY
 from .connections import Connections
 from .database import QUICK_SECONDS, Database
 from .errors import DatabaseUnavailable
 from .logs import fields
+from .parts import Leaving
 from .session import State
 
 log = logging.getLogger("relay.presence")
@@ -45,7 +46,7 @@ class _Call(NamedTuple):
     terminal: str | None
     come_back: bool
 
-    def means(self, connection: Connection) -> bool:
+    def means(self, connection: Leaving) -> bool:
         """Whether a terminal is one of those that it is about; one whose restaurant is not known yet never is."""
         session = connection.session
         return (
@@ -127,7 +128,7 @@ class Presence:
                 log.info("terminals are closed by hand", extra=fields(terminals=len(meant)))
         return found
 
-    def _seen(self, connection: Connection) -> dict[str, object]:
+    def _seen(self, connection: Leaving) -> dict[str, object]:
         session = connection.session
         room = self._connections.hub.rooms.get(session.restaurant_id)
         is_live = room is not None and session.state is State.LIVE and session.epoch == room.epoch
@@ -148,12 +149,12 @@ class Presence:
         }
 
 
-def _name_of(connection: Connection) -> str:
+def _name_of(connection: Leaving) -> str:
     """The name that it was enrolled under, or, where authentication is off, the one that it gives itself."""
     return connection.session.actor.terminal or connection.session.name
 
 
-async def _kick(connection: Connection, *, come_back: bool) -> None:
+async def _kick(connection: Leaving, *, come_back: bool) -> None:
     if come_back:
         await connection.leave(COME_BACK_SECONDS, COME_BACK)
     else:

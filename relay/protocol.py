@@ -155,11 +155,11 @@ def parse(text: str, kinds: Mapping[str, Kind] | None = None) -> Message:
             raise Refusal("UNKNOWN_TYPE", f"the message type {envelope.type[:64]!r} is not known", field="type")
         return kind(envelope)
     except Refusal as refusal:
-        refusal.ref, refusal.type = _ref(text), type_
+        refusal.ref, refusal.type = ref_of(text), type_
         raise
 
 
-def _ref(text: str) -> str | None:
+def ref_of(text: str | bytes) -> str | None:
     """The id of a message that was refused, as far as a more tolerant reader can tell."""
     try:
         ref: str = json.loads(text, parse_int=float)["id"]

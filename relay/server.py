@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 
 from . import schema, systemd
+from .admission import ANYBODY
 from .app import build
 from .appdata import AppData
 from .checksums import Checksums
@@ -113,6 +114,7 @@ class Relay:
             log_level=None,
             server_header=False,
             timeout_graceful_shutdown=int(CLOSE_SECONDS),
+            forwarded_allow_ips="*" if self.settings.proxies == ANYBODY else list(self.settings.proxies),
         )
 
     async def run(self) -> None:

@@ -10,32 +10,35 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-import psycopg
 from dotenv import dotenv_values
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from .errors import SettingsError
+from .values import (
+    AUTH,
+    CONNECTION,
+    HOST,
+    ORIGINS,
+    PATH,
+    PROXIES,
+    SECRET,
+    SWITCHED,
+    TEXT,
+    Kind,
+    choice,
+    decimal,
+    limit,
+    whole,
+)
 
 T = TypeVar("T")
 
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
-HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
-SWITCH = {"1": True, "on": True, "true": True, "yes": True, "0": False, "off": False, "false": False, "no": False}
 SHOWN = 100  # characters of a faulty value that are repeated in the sentence about it
-
-
-@dataclass(frozen=True)
-class Kind(Generic[T]):
-    """One kind of value: `parse` raises ValueError on what is not `allowed`; a `secret` one is never repeated."""
-
-    allowed: str
-    parse: Callable[[str], T]
-    secret: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,103 +55,6 @@ class Setting:
         """What it means and, in brackets, what is allowed."""
         return f"{self.about} ({self.kind.allowed})" if self.kind.allowed else self.about
 
-
-def whole(low: int, high: int) -> Kind[int]:
-    """A whole number, both ends included."""
-
-    def parse(value: str) -> int:
-        number = int(value)
-        if not low <= number <= high:
-            raise ValueError
-        return number
-
-    return Kind(f"{low} to {high}", parse)
-
-
-def decimal(low: float, high: float) -> Kind[float]:
-    """A number with or without a fraction, both ends included."""
-
-    def parse(value: str) -> float:
-        number = float(value)
-        if not low <= number <= high:  # false for nan too
-            raise ValueError
-        return number
-
-    return Kind(f"{low:g} to {high:g}", parse)
-
-
-def choice(*words: str) -> Kind[str]:
-    """One of these words, in any case."""
-
-    def parse(value: str) -> str:
-        if value.lower() not in words:
-            raise ValueError
-        return value.lower()
-
-    return Kind(", ".join(words[:-1]) + f" or {words[-1]}", parse)
-
-
-def _switch(value: str) -> bool:
-    try:
-        return SWITCH[value.lower()]
-    except KeyError:
-        raise ValueError from None
-
-
-def _auth(value: str) -> str:
-    if SWITCH.get(value.lower()) is False:
-        return "off"
-    if value.lower() not in ("token", "jwt"):
-        raise ValueError
-    return value.lower()
-
-
-def _secret(value: str) -> str:
-    if value and not 16 <= len(value) <= 1024:
-        raise ValueError
-    return value
-
-
-def _host(value: str) -> str:
-    if not HOST_NAME.fullmatch(value):
-        ipaddress.ip_address(value)
-    return value
-
-
-def _origins(value: str) -> tuple[str, ...]:
-    return tuple(_origin(part.strip().lower()) for part in value.split(",") if part.strip())
-
-
-def _origin(value: str) -> str:
-    match = ORIGIN.fullmatch(value)
-    if match is None or int(match[1] or 0) > 65535:
-        raise ValueError
-    # A browser leaves the default port out of its Origin, so written with it the origin would never match.
-    default_port = {"http": ":80", "https": ":443"}.get(value.partition(":")[0], "")
-    return value.removesuffix(default_port)
-
-
-def _connection(value: str) -> str:
-    try:
-        parts = conninfo_to_dict(value)
-    except psycopg.ProgrammingError:
-        raise ValueError from None
-    # libpq takes "p/1@host" for host "p", and "p@ss@host" for host "ss@host": found here, not at the first connect,
-    # whose error would show part of the password.
-    ports = str(parts.get("port", "")).split(",")
-    if not all(port == "" or port.isdecimal() for port in ports) or "@" in str(parts.get("host", ""))[1:]:
-        raise ValueError
-    return value
-
-
-SWITCHED = Kind("on or off", _switch)
-TEXT = Kind("", str)
-PATH = Kind("", lambda value: Path(value).expanduser())
-CONNECTION = Kind(
-    "postgresql://user:password@host:port/name, a password's / : @ % as %2F %3A %40 %25; or libpq's key=value",
-    _connection,
-    secret=True,
-)
 
 DATABASE = (
     Setting("DATABASE_URL", CONNECTION, "", "The database; wins over the DB_ variables"),
@@ -190,7 +96,7 @@ class Settings:
     read_conninfo: str = field(default="", repr=False)  # empty: the primary is read
 
     # server
-    host: str = env("HOST", Kind("an IP address or a host name", _host), "127.0.0.1", "Address to listen on")
+    host: str = env("HOST", HOST, "127.0.0.1", "Address to listen on")
     port: int = env("PORT", whole(0, 65535), "8080", "TCP port to listen on; 0 takes any free one")
     data: Path = env("RELAY_DATA", PATH, ".data", "Folder of the embedded PostgreSQL")  # noqa: RUF009
     apply_schema: bool = env("RELAY_APPLY_SCHEMA", SWITCHED, "off", "Upgrade the database's schema at start")
@@ -209,11 +115,11 @@ class Settings:
     )
     origins: tuple[str, ...] = env(
         "RELAY_ORIGINS",
-        Kind("a comma-separated list of scheme://host[:port], without a path or *", _origins),
+        ORIGINS,
         "",
         "Web origins that may connect; by default any port of localhost and 127.0.0.1, none with authentication",
     )
-    auth: str = env("RELAY_AUTH", Kind("off, token or jwt", _auth), "off", "How terminals say who they are")
+    auth: str = env("RELAY_AUTH", AUTH, "off", "How terminals say who they are")
     jwt_key: Path = env("RELAY_JWT_KEY", PATH, "", "File with the keys for RELAY_AUTH=jwt: secret, PEM or JWKS")  # noqa: RUF009
     jwt_audience: str = env("RELAY_JWT_AUDIENCE", TEXT, "minipos-relay", "What a signed token must name as aud")
     unidentified: int = env("RELAY_UNIDENTIFIED", whole(1, 10_000), "100", "Sockets that have not shown a token yet")
@@ -221,9 +127,49 @@ class Settings:
 
     secret: str = env(
         "RELAY_SECRET",
-        Kind("16 to 1024 characters", _secret, secret=True),
+        SECRET,
         "",
         "Seals the passwords of the web app's users in the database",
+    )
+
+    proxies: tuple[str, ...] = env(
+        "FORWARDED_ALLOW_IPS", PROXIES, "127.0.0.1,::1", "Proxies that are believed whom they forward for"
+    )
+
+    # how much may come in
+    handshakes: int = env(
+        "RELAY_HANDSHAKES", limit(100_000), "1000", "New connections a second; in a burst 5 times as many"
+    )
+    connections: int = env("RELAY_CONNECTIONS", limit(1_000_000), "20000", "Connections of this relay")
+    restaurant_connections: int = env(
+        "RELAY_RESTAURANT_CONNECTIONS", limit(1_000_000), "2000", "Of these, connections of one restaurant"
+    )
+    address_connections: int = env(
+        "RELAY_ADDRESS_CONNECTIONS", limit(1_000_000), "200", "Of these, connections from one address"
+    )
+    terminal_connections: int = env(
+        "RELAY_TERMINAL_CONNECTIONS", limit(10_000), "20", "Of these, connections with one client id"
+    )
+    terminal_messages: int = env(
+        "RELAY_TERMINAL_MESSAGES",
+        limit(1_000_000),
+        "100",
+        "Messages a second of one terminal; in a burst 10 times as many",
+    )
+    terminal_bytes: int = env(
+        "RELAY_TERMINAL_BYTES", limit(1 << 30), "4194304", "Bytes a second of one terminal; in a burst 10 times as many"
+    )
+    restaurant_messages: int = env(
+        "RELAY_RESTAURANT_MESSAGES",
+        limit(1_000_000),
+        "1000",
+        "Messages a second of one restaurant; in a burst 10 times as many",
+    )
+    restaurant_bytes: int = env(
+        "RELAY_RESTAURANT_BYTES",
+        limit(1 << 30),
+        "16777216",
+        "Bytes a second of one restaurant; in a burst 10 times as many",
     )
 
     # limits

@@ -23,8 +23,9 @@ LAYERS = """
     terminal
     tailing
     pages
-    answers auth frames inbound keepalive logs metrics origins pools settings strictjson vault versions
-    bodies embedded jwts schema wire window
+    answers auth frames inbound keepalive logs metrics origins pools strictjson values vault versions
+    settings
+    admission bodies embedded jwts rates schema wire window
     asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
     appmessages database
     actors appdata enrolments retention snapshots standby
@@ -33,6 +34,7 @@ LAYERS = """
     hub writer
     checksums gate listener slugs upkeep
     doctor syncer terminal_commands
+    parts
     connection floors
     connections webapp
     health presence
