@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from .database import LIVE_SECONDS, QUICK_SECONDS, Database
 from .errors import OnlyStandby, UnknownRestaurant
+from .gathering import Gathering
+
+MET = 200  # terminals that are noted in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class AppData:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._meetings = Gathering(self._meet, MET, "meetings")
 
     async def read_lists(
         self, restaurant_id: int, kinds: Collection[str], order_ids: Collection[str] | None, orders: int
@@ -87,9 +91,19 @@ class AppData:
 
     async def meet_terminal(self, restaurant_id: int, client_id: str) -> int | None:
         """Note that a terminal is here; a revision that it has certainly seen, None if it was never here."""
-        rows = await self._database.read("select pos.meet_terminal(%s, %s)", (restaurant_id, client_id), QUICK_SECONDS)
-        revision: int | None = rows[0][0]
-        return revision
+        return await self._meetings.find((restaurant_id, client_id))
+
+    async def _meet(self, names: Sequence[tuple[int, str]]) -> dict[tuple[int, str], int]:
+        # In one order: two relays that meet the same terminals must not wait for each other.
+        rows = await self._database.read(
+            """select t.restaurant_id, t.client_id, pos.meet_terminal(t.restaurant_id, t.client_id)
+               from (
+                 select * from unnest(%s::bigint[], %s::text[]) as n (restaurant_id, client_id) order by 1, 2
+               ) as t""",
+            ([restaurant_id for restaurant_id, _ in names], [client_id for _, client_id in names]),
+            QUICK_SECONDS,
+        )
+        return {(restaurant_id, client_id): revision for restaurant_id, client_id, revision in rows}
 
     async def note_terminals(self, revisions: Mapping[tuple[int, str], int]) -> None:
         """Note which revision each terminal, named by restaurant and client id, has certainly seen."""

@@ -25,7 +25,7 @@ LAYERS = """
     pages
     answers auth frames inbound keepalive logs metrics origins pools strictjson values vault versions
     settings
-    admission bodies embedded jwts rates schema wire window
+    admission bodies embedded gathering jwts rates schema wire window
     asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
     appmessages database
     actors appdata enrolments retention snapshots standby
