@@ -32,6 +32,7 @@ log = logging.getLogger("relay.upgrade")
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # section 1.3
 LINE_BYTES, HEADERS = 8192, 128  # the most of a request line or header, and of headers
+REQUEST_SECONDS, REQUEST_BYTES = 6.0, 256 * 1024  # within which a request must be complete
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -71,12 +72,53 @@ class HttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, loop)
         self._sockets = sockets
+        self._late: asyncio.TimerHandle | None = None  # while a request is expected, or not complete
+        self._bytes = 0  # of it
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A peer has connected, and must ask for something: uvicorn would wait for ever."""
+        super().connection_made(transport)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._be_content()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse it; a request that does not end is cut off, as one that takes too long."""
+        self._bytes += len(data)
+        if self._late is not None and self._bytes > REQUEST_BYTES:
+            self.transport.abort()
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        if self._late is None:
+            self._expect()
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        self._be_content()
+        super().on_message_complete()
+
+    def _expect(self) -> None:
+        self._bytes = 0
+        self._late = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+
+    def _be_content(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     def _should_upgrade_to_ws(self) -> bool:
         return True
 
     def handle_websocket_upgrade(self) -> None:
         """Begin the handshake; uvicorn would write the request out again for another parser."""
+        self._be_content()
         self.connections.discard(self)
         connections = cast(set[SocketWire], self.connections)
         wire = SocketWire(self.transport, self._sockets.max_message_bytes, self._sockets.keepalive, connections)

@@ -70,7 +70,7 @@ def _traced(ground: Ground, conninfo: str) -> dict[str, list[float]]:
     """The milliseconds of each stage, of every change that passed alone."""
     with tempfile.NamedTemporaryFile(prefix="bench-trace-") as file:
         port = free_port()
-        environment = {"DATABASE_URL": conninfo, "PORT": str(port), "LOG_LEVEL": "warning"}
+        environment = {"DATABASE_URL": conninfo, "PORT": str(port), "LOG_LEVEL": "warning", **servers.LIFTED}
         command = [sys.executable, "-m", "tests.bench.traced", file.name]
         with servers.process_of("traced relay", command, port, environment, is_relay=True) as server:
             server.wait()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import psycopg
 
+from relay.settings import Settings
 from tests.bench import servers
 from tests.bench.crowd import crowd
 from tests.bench.figures import Line, Reach
@@ -27,6 +28,7 @@ HEADS = """
 select min(h.epoch), min(h.revision), max(h.revision)
 from pos.read_heads((select array_agg(restaurant_id) from pos.restaurants where slug <> 'default')) as h
 """
+LIMITED = {variable: default for variable, default, _ in Settings.describe() if variable in servers.LIFTED}
 CALLS = "select funcname, calls from pg_stat_user_functions where schemaname = 'pos'"
 OTHERS = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
 MARK = """
@@ -77,7 +79,7 @@ def _storm(ground: Ground, *, then_change: bool) -> Storm:
             return f'{{"type":"SYNC_REQUEST","data":{{"epoch":"{epoch}","revision":{revision}}}}}'
 
         first = [(holds(head), 1), (holds(head - MISSED), 1 + MISSED), (holds(head), 1), ('{"type":"SYNC_REQUEST"}', 1)]
-        with servers.relay(conninfo) as server:
+        with servers.relay(conninfo, **LIMITED) as server:
             server.wait()
             cpu = server.cpu_seconds()
             with crowd(

@@ -56,6 +56,11 @@ class Cables:
         """Where the relay is, seen from nginx."""
         return self.addresses(TO_NGINX)[3]
 
+    @property
+    def nginx(self) -> str:
+        """Where nginx is, seen from the relay."""
+        return self.addresses(TO_NGINX)[0]
+
     def pull(self, cable: int) -> None:
         self._forward(cable, on=False)
 
@@ -103,7 +108,8 @@ class FarRelay(RelayProcess):
     """A relay at the far end of the cables."""
 
     def __init__(self, conninfo: str, cables: Cables, **environment: str) -> None:
-        super().__init__(conninfo, HOST=cables.relay, RELAY_ALLOW_OPEN="1", **environment)
+        proxy = {"FORWARDED_ALLOW_IPS": cables.nginx}
+        super().__init__(conninfo, HOST=cables.relay, RELAY_ALLOW_OPEN="1", **proxy, **environment)
         self.host = cables.relay
         self.before = ("ip", "netns", "exec", cables.far)
 
