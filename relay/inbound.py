@@ -15,6 +15,7 @@ OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 CONTROL = 0x8  # the bit that makes an opcode one of a control frame
 CONTROL_BYTES = 125  # the most that a control frame holds (section 5.5)
 FRAGMENTS = 1024  # of one message, kept apart before they are joined
+IDLE_FRAMES = 10_000  # without the end of a message; whoever reads sets `idle` back now and then
 
 
 class Illegal(Exception):
@@ -31,7 +32,7 @@ class Inbound:
     Nothing is held between two messages. After `Illegal` nothing more may be taken out.
     """
 
-    __slots__ = ("_at", "_data", "_most", "_opcode", "_parts", "_size")
+    __slots__ = ("_at", "_data", "_most", "_opcode", "_parts", "_size", "idle")
 
     def __init__(self, most: int) -> None:
         self._most = most  # payload bytes of a message
@@ -40,6 +41,7 @@ class Inbound:
         self._opcode = CONTINUATION  # of the message that is being put together; CONTINUATION: none is
         self._parts: list[bytes] | None = None
         self._size = 0  # of its parts
+        self.idle = 0  # frames that were no end of a message
 
     @property
     def waiting(self) -> int:
@@ -67,10 +69,12 @@ class Inbound:
         while (frame := self._frame()) is not None:
             opcode, fin, payload = frame
             if opcode & CONTROL:
+                self._idle()
                 return opcode, payload
             if self._parts is None:
                 if fin:
                     return opcode, payload
+                self._idle()
                 self._opcode, self._parts, self._size = opcode, [payload], len(payload)
                 continue
             self._parts.append(payload)
@@ -79,9 +83,16 @@ class Inbound:
                 whole = self._opcode, b"".join(self._parts)
                 self._opcode, self._parts, self._size = CONTINUATION, None, 0
                 return whole
+            self._idle()
             if len(self._parts) >= FRAGMENTS:  # empty ones count towards no size, so their number has no other limit
                 self._parts = [b"".join(self._parts)]
         return None
+
+    def _idle(self) -> None:
+        # They cost time and count as no message: pings and empty pieces by the million would be a relay's whole work.
+        self.idle += 1
+        if self.idle > IDLE_FRAMES:
+            raise Illegal(CloseCode.POLICY_VIOLATION, "too many frames that carry no message")
 
     def _frame(self) -> tuple[int, bool, bytes] | None:
         data, at = self._data, self._at

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -16,7 +17,7 @@ from typing import Protocol
 from websockets.frames import CloseCode
 
 from .frames import CLOSE, PING, PONG, control
-from .inbound import TEXT, Illegal, Inbound
+from .inbound import IDLE_FRAMES, TEXT, Illegal, Inbound
 from .keepalive import Keepalive
 
 EXTENSION = "relay.wire"  # under which our server offers a wire in an ASGI scope
@@ -24,6 +25,7 @@ BUFFER_HIGH = 64 * 1024  # more than this not taken by the kernel, and a wire is
 BUFFER_LOW = 16 * 1024  # … until it is no more than this
 UNSENT_BYTES = 128 * 1024  # in the kernel: without a limit it takes 4 MB for a peer that does not read
 CLOSE_SECONDS = 5.0  # from a close to the abort of a peer that does not answer or does not read
+IDLE_SECONDS = 10.0  # in which a peer may send so many frames that carry no message
 HASTY_BYTES = 64 * 1024  # the most that is kept of what comes before the handshake is complete
 
 
@@ -89,8 +91,8 @@ class SocketWire(asyncio.Protocol):
     """The wire of a socket, from its upgrade to its end. `opened` when the handshake is complete."""
 
     __slots__ = (
-        "_closing_timer", "_dismissed", "_has_said_all", "_inbound", "_keepalive", "_message", "_on_heard", "_ping",
-        "_reading", "_sockets", "_turn", "closed", "deaf", "gone", "on_lost", "on_writable", "opened", "transport",
+        "_closing_timer", "_dismissed", "_forgiven_at", "_has_said_all", "_inbound", "_keepalive", "_message",
+        "_on_heard", "_ping", "_reading", "_sockets", "_turn", "closed", "deaf", "gone", "on_lost", "on_writable", "opened", "transport",
         "writable",
     )  # fmt: skip
 
@@ -107,6 +109,7 @@ class SocketWire(asyncio.Protocol):
         self._dismissed = False  # nobody pulls any more
         self._message: str | bytes | None = None  # whole, and not pulled yet
         self._inbound = Inbound(most)
+        self._forgiven_at = 0.0
         self._reading = True
         self._has_said_all = False  # the peer, by the end of its stream
         self._closing_timer: asyncio.TimerHandle | None = None
@@ -189,6 +192,8 @@ class SocketWire(asyncio.Protocol):
         """Parse what was read, as far as it is pulled."""
         if self.deaf:
             return  # the rest goes by unread
+        if self._inbound.idle > IDLE_FRAMES // 2:
+            self._forgive()
         self._inbound.feed(data)
         if not self.opened:
             if self._inbound.waiting > HASTY_BYTES:
@@ -198,6 +203,12 @@ class SocketWire(asyncio.Protocol):
         elif self._reading:
             self._reading = False
             self.transport.pause_reading()
+
+    def _forgive(self) -> None:
+        """Let a peer begin anew that sends pings and pieces, unless it sends a great many."""
+        now = time.monotonic()
+        if now - self._forgiven_at > IDLE_SECONDS:
+            self._inbound.idle, self._forgiven_at = 0, now
 
     def _read_on(self) -> None:
         self._reading = True

@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+from websockets.frames import Frame, Opcode
 
 from tests.e2e.apps import TABLE, app, sql
 from tests.relays import LocalRelay, RelayProcess, clean_relay, local_relay, relay_process
 from tests.terminals import Terminal, agree
 from tests.test_metrics import growth
-from tests.waiting import until
+from tests.waiting import slow_down, until
 
 ROW = {"id": "t1", "number": 1, "seats": 4, "status": "available"}
 FLOOD = 5000  # messages a second: 50 times what a terminal may send
@@ -75,6 +76,25 @@ async def test_a_binary_flood_is_cut_off_too(relay: LocalRelay) -> None:
             await one.send_text(b"x")
         await until(lambda: one.close_code, within=30.0)
         assert one.close_code == 1013
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [Frame(Opcode.PING, b""), Frame(Opcode.PONG, b""), Frame(Opcode.CONT, b"", fin=False)],
+    ids=["pings", "pongs", "empty pieces"],
+)
+async def test_frames_that_carry_no_message_are_not_taken_by_the_million(relay: LocalRelay, frame: Frame) -> None:
+    begun = Frame(Opcode.TEXT, b"{", fin=False).serialize(mask=True) if frame.opcode is Opcode.CONT else b""
+    async with Terminal(relay.url) as one, Terminal(relay.url) as other:
+        assert one._socket is not None
+        transport = one._socket.transport
+        transport.write(begun + frame.serialize(mask=True) * 5000)
+        await slow_down(0.2)
+        assert not one.close_code
+        transport.write(frame.serialize(mask=True) * 100_000)
+        assert await until(lambda: one.close_code, within=30.0) == 1008
+        assert one.close_reason == "too many frames that carry no message"
+        await other.sync()
 
 
 async def test_large_messages_use_up_the_bytes_of_a_terminal(database: str) -> None:
