@@ -92,8 +92,8 @@ class SocketWire(asyncio.Protocol):
 
     __slots__ = (
         "_closing_timer", "_dismissed", "_forgiven_at", "_has_said_all", "_inbound", "_keepalive", "_message",
-        "_on_heard", "_ping", "_reading", "_sockets", "_turn", "closed", "deaf", "gone", "on_lost", "on_writable", "opened", "transport",
-        "writable",
+        "_on_heard", "_ping", "_reading", "_sockets", "_turn", "closed", "deaf", "gone", "on_lost", "on_writable",
+        "opened", "transport", "writable",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, most: int, keepalive: Keepalive, sockets: set[SocketWire]) -> None:

@@ -14,6 +14,7 @@ import pytest
 import websockets
 
 from relay import rollcall, terminals
+from relay.connection import Connection
 from relay.errors import RelayError, TerminalError, UnknownRestaurant
 from relay.presence import LOOK_SECONDS
 from relay.rollcall import Roll, Wanted
@@ -136,6 +137,7 @@ async def test_what_a_kicked_terminal_says_afterwards_does_not_count(database: s
         await socket.send(json.dumps({"type": "CLIENT_CONNECTED", "data": {"clientId": "one"}}))
         await until(lambda: any(s.client_id == "one" for s in relay.relay.hub.sessions))
         [connection] = relay.relay.connections.open
+        assert isinstance(connection, Connection)
         await rollcall.kick(database, Wanted(client_id="one"), come_back=False)
         body = {"action": "add", "data": {"id": "t", "number": 1, **TABLE}}
         # As if it had been on its way here when the socket was closed.
