@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 VALUE_CHARACTERS = 200
 MESSAGE_CHARACTERS = 1000  # psycopg's account of several hosts that did not answer is longer than a value
 TRACEBACK_CHARACTERS = 8000
+HIDDEN = "(not logged)"
 PLAIN = re.compile(r'[^\s"=\\]+')
 
 Value = str | int | float | None
@@ -82,8 +83,28 @@ class LineFormatter(logging.Formatter):
         # A field named as one of the head's must not pass for it.
         values = {f"{key}_" if key in head else key: _value(value) for key, value in _fields(record).items()}
         if record.exc_info and record.exc_info[0]:
-            values["traceback"] = _middle_cut(self.formatException(record.exc_info), TRACEBACK_CHARACTERS)
+            text = _without_rows(self.formatException(record.exc_info), record.exc_info[1])
+            values["traceback"] = _middle_cut(text, TRACEBACK_CHARACTERS)
         return _escaped(_json({**head, **values}) if self.as_json else _text(head, values))
+
+
+def _without_rows(text: str, error: BaseException | None) -> str:
+    """A traceback without what PostgreSQL quotes of rows and values: a DETAIL holds the whole row that failed."""
+    left, seen = [error], set[int]()
+    while left:
+        each = left.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        left += [each.__cause__, each.__context__, *getattr(each, "exceptions", ())]
+        if (diag := getattr(each, "diag", None)) is not None:
+            quoted = [diag.message_detail]
+            if (diag.sqlstate or "").startswith("22"):  # a data exception quotes the value itself, and JSON its line
+                quoted += [diag.message_primary, diag.context]
+            lines = {line for part in quoted if part for line in part.splitlines() if line.strip()}
+            for line in sorted(lines, key=len, reverse=True):  # each by itself: a group's traceback indents them
+                text = text.replace(line, HIDDEN)
+    return text
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

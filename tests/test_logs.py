@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+import psycopg
 import pytest
 import uvicorn
 from websockets.asyncio.client import connect
@@ -115,6 +116,32 @@ def test_a_traceback_stays_in_its_line(form: str, capsys: pytest.CaptureFixture[
     assert "ValueError: first\\nsecond" in line
     assert "...end" in line
     assert len(line) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("insert into pos.tables (restaurant_id, id, number, seats) values (1, %s, 1, -1)", "MARK"),
+        ("insert into pos.tables (restaurant_id, id, number, seats) values (1, %s, 1, -1)", "MARK\nMARK"),
+        ("insert into pos.categories (restaurant_id, name) select 1, %s from generate_series(1, 2)", "MARK"),
+        ("select %s::integer", "MARK"),
+        ("select %s::jsonb", '{"a":\n MARK}'),
+    ],
+)
+def test_what_postgresql_quotes_of_rows_and_values_is_not_in_a_traceback(
+    database: str, capsys: pytest.CaptureFixture[str], statement: str, value: str
+) -> None:
+    configure("info", "text")
+    with psycopg.connect(database) as connection, pytest.raises(psycopg.Error, match="MARK") as failed:
+        connection.execute(statement.encode(), [value])
+    try:
+        raise ExceptionGroup("several", [failed.value, RuntimeError("another")])
+    except ExceptionGroup:
+        log.exception("a batch failed")
+    [line] = lines(capsys)
+    assert "psycopg.errors." in line
+    assert "RuntimeError: another" in line
+    assert "MARK" not in line
 
 
 @pytest.mark.parametrize(("level", "expected"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
