@@ -21,6 +21,7 @@ from .command import read_settings as _settings
 from .command import run as _run
 from .command import telling as _telling
 from .embedded import Cluster
+from .findings import Finding
 from .server import serve as serve_relay
 from .settings import Settings
 from .slugs import DEFAULT_SLUG
@@ -213,7 +214,7 @@ def doctor_(*, as_json: bool) -> None:
         sys.exit(FAULT)
 
 
-async def _examine(settings: Settings, *, quiet: bool) -> list[doctor.Finding]:
+async def _examine(settings: Settings, *, quiet: bool) -> list[Finding]:
     found = []
     async for one in doctor.examine(settings):
         found.append(one)

@@ -288,7 +288,7 @@ def _shown(value: str) -> str:
 
 def _too_open(values: Mapping[str, Any]) -> list[str]:
     host, auth, allow_open = values["host"], values["auth"], values["allow_open"]
-    if None in (host, auth, allow_open) or auth != "off" or allow_open or _is_loopback(host):
+    if None in (host, auth, allow_open) or auth != "off" or allow_open or is_loopback(host):
         return []
     return [
         f"HOST is {host!r} and RELAY_AUTH is off, so whoever reaches that address may change everything; "
@@ -302,7 +302,8 @@ def _keyless(values: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own, which no other reaches."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -10,14 +10,15 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from relay import doctor, schema
-from relay.doctor import Finding
+from relay import doctor, doctor_tables, schema
+from relay.findings import Finding
 from relay.settings import Settings
 from tests.cluster import VERSION, TestCluster, running_cluster
 from tests.least import as_role, install_roles
@@ -166,7 +167,7 @@ async def test_a_database_that_is_away_and_a_standby_are_told_apart(sound: str, 
 async def test_an_open_transaction_is_named_with_its_pid_and_statement(
     sound: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "OPEN_SECONDS", 0.0)
+    monkeypatch.setattr(doctor_tables, "OPEN_SECONDS", 0.0)
     say(sound, "insert into pos.tables (restaurant_id, id, number, seats) select restaurant_id, '4', 4, 2 "
         "from pos.restaurants")  # fmt: skip
     with open_transaction(sound, "update pos.tables set seats = 3") as connection:
@@ -181,7 +182,7 @@ async def test_an_open_transaction_is_named_with_its_pid_and_statement(
 
 
 async def test_an_open_transaction_that_only_reads_holds_up_nobody(sound: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "OPEN_SECONDS", 0.0)
+    monkeypatch.setattr(doctor_tables, "OPEN_SECONDS", 0.0)
     with open_transaction(sound, "select * from pos.tables"):
         assert await faults(sound) == []
 
@@ -204,7 +205,7 @@ async def test_a_prepared_transaction_that_nobody_ends_is_named() -> None:
 
 
 async def test_a_table_that_is_not_vacuumed_is_named(sound: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "DEAD_ROWS", 100)
+    monkeypatch.setattr(doctor_tables, "DEAD_ROWS", 100)
     say(
         sound,
         "alter table pos.sync_log set (autovacuum_enabled = off)",
@@ -263,7 +264,7 @@ async def test_where_the_roles_are_installed_the_relay_is_advised_to_use_them_an
 
 async def test_clocks_apart_and_few_connections_are_advice(sound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time
-    monkeypatch.setattr("relay.doctor.time.time", lambda: now() - 90)
+    monkeypatch.setattr("relay.doctor_server.time.time", lambda: now() - 90)
     found = [one for one in await examined(sound, pool=195) if one.name != "timeouts"]
     assert [(one.level, one.name) for one in found] == [
         ("advice", "clock"),
@@ -271,6 +272,59 @@ async def test_clocks_apart_and_few_connections_are_advice(sound: str, monkeypat
         ("advice", "connections"),
     ]
     assert "90 s apart" in found[0].message
+
+
+async def test_authentication_that_lets_in_everybody_or_nobody_is_named(sound: str, tmp_path: Path) -> None:
+    def found(all_: list[Finding]) -> list[Finding]:
+        return [one for one in all_ if one.name == "authentication"]
+
+    assert found(await examined(sound)) == []  # off, on this machine alone
+    [advice] = found(await examined(sound, host="0.0.0.0", allow_open=True))
+    assert (advice.level, "whoever reaches" in advice.message) == ("advice", True)
+
+    one = await the_fault(sound, auth="token")
+    assert (one.name, "nobody is enrolled" in one.message) == ("authentication", True)
+    say(sound, "insert into pos.terminals (restaurant_id, name, token_hash) select restaurant_id, 'Bar', sha256('x') "
+        "from pos.restaurants")  # fmt: skip
+    assert await faults(sound, auth="token") == []
+    say(sound, "update pos.terminals set revoked_at = now()")
+    assert (await the_fault(sound, auth="token")).mend == "relay terminal add --name NAME"
+
+    key = tmp_path / "key"
+    one = await the_fault(sound, auth="jwt", jwt_key=key)
+    assert (one.name, "cannot be read" in one.message) == ("authentication", True)
+    key.write_text("too short")
+    assert (await the_fault(sound, auth="jwt", jwt_key=key)).name == "authentication"
+    key.write_text("x" * 40)
+    assert await faults(sound, auth="jwt", jwt_key=key) == []
+
+
+async def test_where_the_roles_are_installed_the_relay_may_count_who_is_enrolled(sound: str) -> None:
+    install_roles(sound)
+    one = await the_fault(as_role(sound, "pos_relay"), auth="token")
+    assert "nobody is enrolled" in one.message
+
+
+async def test_a_standby_that_is_of_no_use_is_named(sound: str, sound_cluster: TestCluster) -> None:
+    say(sound, "insert into pos.tables (restaurant_id, id, number, seats) select restaurant_id, '4', 4, 2 "
+        "from pos.restaurants")  # fmt: skip
+    one = await the_fault(sound, read_conninfo=make_conninfo(sound, port=1))
+    assert (one.name, "of no use" in one.message) == ("standby", True)
+    assert "no standby" in (await the_fault(sound, read_conninfo=sound)).message
+    with running_standby(sound_cluster) as standby:
+        assert await faults(sound, read_conninfo=standby.tcp(DATABASE)) == []
+        standby.say("select pg_wal_replay_pause()")
+        one = await the_fault(sound, read_conninfo=standby.tcp(DATABASE))
+        assert "stopped replaying" in one.message
+        standby.say("select pg_wal_replay_resume()")
+        assert await faults(sound, read_conninfo=standby.tcp(DATABASE)) == []
+    with running_cluster() as other:
+        other.create_database(DATABASE)
+        await schema.apply(other.tcp(DATABASE))
+        say(other.tcp(DATABASE), "insert into pos.tables (restaurant_id, id, number, seats) "
+            "select restaurant_id, '4', 4, 2 from pos.restaurants")  # fmt: skip
+        with running_standby(other) as stranger:
+            assert "another history" in (await the_fault(sound, read_conninfo=stranger.tcp(DATABASE))).message
 
 
 # Before PostgreSQL 17 the queue cannot be made so small.

@@ -25,7 +25,7 @@ LAYERS = """
     pages
     answers auth frames inbound keepalive logs metrics origins pools strictjson values vault versions
     settings
-    admission bodies embedded gathering jwts rates schema wire window
+    admission bodies embedded findings gathering jwts rates schema wire window
     asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
     appmessages database
     actors appdata enrolments retention snapshots standby
@@ -33,9 +33,9 @@ LAYERS = """
     session
     hub writer
     checksums gate listener slugs upkeep
-    doctor syncer terminal_commands
+    doctor_access doctor_reach doctor_schema doctor_server doctor_tables syncer terminal_commands
     parts
-    connection floors
+    connection doctor floors
     connections webapp
     health presence
     gauges
