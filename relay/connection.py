@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
-from . import metrics, protocol
+from . import cards, metrics, protocol
 from .answers import Answer
 from .asgi import AsgiWire
 from .auth import Shown
@@ -204,6 +204,8 @@ class Connection:
         except Refusal as refusal:
             self._refuse(refusal, refusal.ref)
             return
+        if self._parts.settings.card_warning:
+            cards.warn(message, self._slug)
         log.debug("heard", extra=fields(type=message.type, client=message.client_id, characters=len(text)))
         if self._turn is None:
             await self._hear(message)

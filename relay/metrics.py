@@ -25,6 +25,7 @@ LIMITED = Counter(
     ("limit",),
     registry=COUNTERS,
 )
+CARDS = Counter("relay_card_warnings", "Messages in whose text a card number was seen.", registry=COUNTERS)
 BATCH = Histogram(
     "relay_batch_mutations", "Mutations in one transaction.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
     registry=COUNTERS,

@@ -132,6 +132,9 @@ class Settings:
         "Seals the passwords of the web app's users in the database",
     )
 
+    card_warning: bool = env(
+        "RELAY_CARD_WARNING", SWITCHED, "off", "Warn in the log where a text seems to hold a card number"
+    )
     proxies: tuple[str, ...] = env(
         "FORWARDED_ALLOW_IPS", PROXIES, "127.0.0.1,::1", "Proxies that are believed whom they forward for"
     )

@@ -88,10 +88,12 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse it; a request that does not end is cut off, as one that takes too long."""
         self._bytes += len(data)
-        if self._late is not None and self._bytes > REQUEST_BYTES:
-            self.transport.abort()
-            return
-        super().data_received(data)
+        if self._late is None or self._bytes <= REQUEST_BYTES:
+            super().data_received(data)
+        elif self._bytes - len(data) <= REQUEST_BYTES:
+            # What still comes goes by unread: closing now would be a reset, which can overtake the answer.
+            self.transport.write(_response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+            self.transport.write_eof()
 
     def on_message_begin(self) -> None:
         """A request begins."""

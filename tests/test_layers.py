@@ -27,7 +27,7 @@ LAYERS = """
     settings
     admission bodies embedded findings gathering jwts rates schema wire window
     asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
-    appmessages database
+    appmessages cards database
     actors appdata enrolments retention snapshots standby
     backups staff
     session

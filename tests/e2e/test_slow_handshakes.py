@@ -101,8 +101,10 @@ async def test_a_second_request_on_a_connection_has_its_time_too(
 async def test_a_request_without_an_end_is_cut_off_at_a_size(relay: LocalRelay) -> None:
     async with peers(relay, 1, BEGUN) as (peer,):
         peer[1].write(b"x" * 4 * upgrade.REQUEST_BYTES)
-        async with asyncio.timeout(5.0):
+        assert (await peer[0].readline()).startswith(b"HTTP/1.1 431 ")
+        async with asyncio.timeout(15.0):
             await let_go(peer)
+    await until(lambda: waiting(relay) == 0)
 
 
 async def test_a_terminal_that_is_in_is_not_meant(relay: LocalRelay, monkeypatch: pytest.MonkeyPatch) -> None:
