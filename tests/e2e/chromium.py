@@ -49,6 +49,22 @@ def program() -> str | None:
     return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
 
 
+def needs_chromium() -> str:
+    """Where Chromium is installed. Without it the test is skipped, in CI it fails."""
+    if found := program():
+        return found
+    missing = "chromium is not installed (apt-get install chromium)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+def headless_arguments() -> list[str]:
+    """What Chromium is started with besides: no service of its maker's, and no sandbox where it cannot have one."""
+    arguments = ["--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", "--no-default-browser-check"]
+    return arguments + (["--no-sandbox"] if os.geteuid() == 0 else [])  # it refuses to run as root with one
+
+
 class Tab:
     """A page in a browser context of its own: its localStorage is nobody else's."""
 
@@ -145,26 +161,15 @@ class Chromium:
 
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:
-    found = program()
-    assert found is not None
-    arguments = ["--headless", "--remote-debugging-port=0", f"--user-data-dir={folder}", "--no-first-run"]
-    arguments += ["--disable-gpu", "--disable-dev-shm-usage", "--no-default-browser-check"]
-    arguments += ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to run as root with one
+    arguments = ["--headless", "--remote-debugging-port=0", f"--user-data-dir={folder}", *headless_arguments()]
     with (folder / "log.txt").open("wb") as log:
-        return subprocess.Popen([found, *arguments, "about:blank"], stdout=log, stderr=log, process_group=0)
+        return subprocess.Popen([needs_chromium(), *arguments, "about:blank"], stdout=log, stderr=log, process_group=0)
 
 
 @contextmanager
 def running_chromium() -> Iterator[str]:
-    """The DevTools address of a browser process with a profile of its own, gone afterwards.
-
-    Without Chromium the test is skipped, in CI it fails.
-    """
-    if program() is None:
-        missing = "chromium is not installed (apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    """The DevTools address of a browser process with a profile of its own, gone afterwards; see needs_chromium."""
+    needs_chromium()
     folder = Path(tempfile.mkdtemp(prefix="relay-chromium-"))
     process = _start(folder)
     try:
