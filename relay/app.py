@@ -73,7 +73,6 @@ class Api:
         return [
             WebSocketRoute("/ws", self._connections),
             WebSocketRoute("/", self._connections),
-            Route("/", self.index),
             Route("/health", self.health),
             Route("/health/live", self.live),
             Route("/health/ready", self.ready),
@@ -93,16 +92,6 @@ class Api:
         ]
 
     # Health
-
-    async def index(self, request: Request) -> Response:
-        """What this is, for who opens it in a browser."""
-        base = f"{request.url.scheme}://{request.url.netloc}"
-        return PlainTextResponse(
-            f"MiniPOS relay {__version__}\n\n"
-            f"WebSocket  {base.replace('http', 'ws', 1)}/ws\n"
-            f"Health     {base}/health\n"
-            f"State      {base}/api/sync\n"
-        )
 
     async def live(self, _request: Request) -> Response:
         """The process serves requests."""

@@ -1,4 +1,4 @@
-"""The files that browsers load from a relay: the terminal library."""
+"""The files that browsers load from a relay: its pages and what they are made of, and the terminal library."""
 
 from __future__ import annotations
 
@@ -11,12 +11,29 @@ from starlette.routing import BaseRoute, Route
 
 FOLDER = Path(__file__).parent / "web"
 # Browsers run a module only if it is served as JavaScript (HTML, "fetch a single module script").
-TYPES = {".js": "text/javascript; charset=utf-8", ".ts": "text/plain; charset=utf-8"}
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".ts": "text/plain; charset=utf-8",
+}
+# A page runs what this relay serves and nothing else, and talks to it alone; a menu's pictures are data: URLs. Where
+# text of a terminal ever became markup, it still could not run (Content Security Policy Level 3; Trusted Types).
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+PAGE_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 def routes() -> list[BaseRoute]:
-    """A route for each file, under its name."""
-    return [_route(path) for path in sorted(FOLDER.iterdir()) if path.suffix in TYPES]
+    """A route for each file under its path; a page's has no ending, and the page `index` is at `/`."""
+    return [_route(path) for path in sorted(FOLDER.rglob("*")) if path.suffix in TYPES]
 
 
 def has_tag(asked: str, tag: str) -> bool:
@@ -29,10 +46,14 @@ def _route(path: Path) -> Route:
     tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
     # Asked for anew each time, so that a page never runs the library of an older relay.
     headers = {"ETag": tag, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    name = path.relative_to(FOLDER).as_posix()
+    if path.suffix == ".html":
+        headers |= PAGE_HEADERS
+        name = name.removesuffix(".html").removesuffix("index")
 
     async def endpoint(request: Request) -> Response:
         if has_tag(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers=headers)
         return Response(body, media_type=TYPES[path.suffix], headers=headers)
 
-    return Route(f"/{path.name}", endpoint)
+    return Route(f"/{name}", endpoint)
