@@ -1,0 +1,185 @@
+// What a person does, as mutations. A whole row is sent with the version it was read at, so that nobody's work is
+// overwritten unseen; the lines of an order are merged by the relay and need none (docs/protocol.md, section 5).
+
+import { dayOf, guestOf, quantityOf, bill } from './figures.js'
+
+// What a table holds only while guests are there.
+const OF_GUESTS = ['orderId', 'orderItems', 'orderTotal', 'customer', 'reservationTime', 'guests', 'seatedAt']
+// What somebody can want of a table in a dialog; its lines belong to everybody.
+const WANTED = ['number', 'seats', 'status', 'guests', 'seatedAt', 'customer', 'reservationTime']
+const LETTERS = '23456789ABCDEFGHJKLMNPQRSTUVWXYZ' // none that is read as another
+
+const bodyOf = ({ version, ...body }) => body
+const without = (row, names) => Object.fromEntries(Object.entries(row).filter(([name]) => !names.includes(name)))
+const fresh = (prefix) => {
+  const bytes = crypto.getRandomValues(new Uint8Array(10))
+  return prefix + [...bytes].map((byte) => LETTERS[byte & 31]).join('')
+}
+
+/** The lists whose rows have versions, by message type. */
+export const LIST_OF = { UPDATE_TABLE: 'tables', UPDATE_MENU: 'menuItems', UPDATE_ORDER: 'orderHistory' }
+
+/** The key of the row that a mutation or change is about; null where it is about none. */
+export function rowKeyOf({ type, data }) {
+  const id = data?.data?.id
+  return LIST_OF[type] && typeof id === 'string' ? `${LIST_OF[type]}/${id}` : null
+}
+
+export class Acts {
+  #terminal
+  #people
+  #acknowledged = new Map() // the version that a row has once this terminal's change has come back
+
+  constructor(terminal, people) {
+    this.#terminal = terminal
+    this.#people = people
+    terminal.on('acknowledged', (mutation) => {
+      const key = rowKeyOf(mutation)
+      if (key && mutation.answer.version) this.#acknowledged.set(key, mutation.answer.version)
+    })
+    terminal.on('change', (change) => {
+      const key = rowKeyOf(change)
+      if (this.#acknowledged.get(key) <= change.data.data.version) this.#acknowledged.delete(key)
+    })
+    terminal.on('snapshot', () => this.#acknowledged.clear())
+  }
+
+  /** The version a row will have when what is pending here is done to it, each of which adds one. */
+  #versionOf(list, id) {
+    const key = `${list}/${id}`
+    const held = this.#terminal.confirmed[list].get(id)?.version ?? 0
+    const pending = this.#terminal.pending.filter((mutation) => rowKeyOf(mutation) === key).length
+    return Math.max(held, this.#acknowledged.get(key) ?? 0) + pending
+  }
+
+  #table(action, row, ifVersion) {
+    this.#people.introduce()
+    return this.#terminal.table(action, row, ifVersion === undefined ? {} : { ifVersion })
+  }
+
+  #wholeTable(row) {
+    return this.#table('update', bodyOf(row), this.#versionOf('tables', row.id))
+  }
+
+  // Tables
+
+  seat(table, guests, customer = guestOf(table)) {
+    const row = { ...without(table, OF_GUESTS), status: 'occupied', guests, seatedAt: new Date().toISOString() }
+    return this.#wholeTable(customer ? { ...row, customer } : row)
+  }
+  setGuests(table, guests) {
+    return this.#wholeTable({ ...table, guests })
+  }
+  reserve(table, customer, reservationTime) {
+    const row = { ...without(table, OF_GUESTS), status: 'reserved', customer }
+    return this.#wholeTable(reservationTime ? { ...row, reservationTime } : row)
+  }
+  clear(table) {
+    return this.#wholeTable({ ...without(table, OF_GUESTS), status: 'available' })
+  }
+  addTable({ number, seats }) {
+    return this.#table('add', { id: fresh('table_'), number, seats, status: 'available' })
+  }
+  changeTable(table, { number, seats }) {
+    return this.#wholeTable({ ...table, number, seats })
+  }
+  deleteTable(table) {
+    return this.#table('delete', { id: table.id }, this.#versionOf('tables', table.id))
+  }
+
+  // The open order
+
+  /** One more of a dish: on this terminal's own line of it, or on a new one. Lines of others are left to them. */
+  addDish(table, dish) {
+    const by = this.#terminal.clientId
+    const own = (table.orderItems ?? []).find(
+      (line) => line.dishId === dish.id && line.by === by && line.price === dish.price && line.name === dish.name,
+    )
+    if (own) return this.setQuantity(table, own, quantityOf(own) + 1)
+    const line = { id: fresh('line_'), dishId: dish.id, name: dish.name, price: dish.price, quantity: 1, by }
+    return this.#table('add_items', { id: table.id, orderId: table.orderId || this.#orderId(), items: [line] })
+  }
+  /** None of them takes the line off. */
+  setQuantity(table, line, quantity) {
+    const items = [quantity > 0 ? { id: line.id, quantity } : { id: line.id }]
+    const orderId = table.orderId ? { orderId: table.orderId } : {}
+    return this.#table(quantity > 0 ? 'update_item' : 'void_item', { id: table.id, ...orderId, items })
+  }
+  /** The order as it is paid goes into the history, and the table is free. */
+  async pay(table, payment) {
+    const { subtotal, service, tax, total } = bill(table.orderItems ?? [], this.#terminal.view.settings)
+    const now = new Date()
+    await this.order('add', {
+      id: table.orderId || this.#orderId(),
+      tableNumber: table.number,
+      customerName: guestOf(table) || null,
+      orderDate: dayOf(now),
+      status: 'completed',
+      items: table.orderItems ?? [],
+      ...{ subtotal, service, tax, total, payment, guests: table.guests ?? null },
+      paidAt: now.toISOString(),
+      // By it the relay knows one sale: two terminals that take the payment of one table make one order.
+      createdAt: table.seatedAt ?? now.toISOString(),
+    })
+    return this.clear(table)
+  }
+  #orderId() {
+    const [year, month, day] = dayOf(new Date()).split('-')
+    return fresh(`POS-${month}${day}${year}-`).slice(0, 17)
+  }
+
+  // Orders, menu, settings
+
+  order(action, row) {
+    this.#people.introduce()
+    return this.#terminal.order(action, row)
+  }
+  #dish(action, row, options = {}) {
+    this.#people.introduce()
+    return this.#terminal.dish(action, row, options)
+  }
+  addDishToMenu(fields) {
+    return this.#dish('add_item', { id: fresh('item_'), ...fields })
+  }
+  changeDish(dish, fields) {
+    const ifVersion = this.#versionOf('menuItems', dish.id)
+    return this.#dish('update_item', { ...bodyOf(dish), ...fields }, { ifVersion })
+  }
+  deleteDish(dish) {
+    return this.#dish('delete_item', { id: dish.id }, { ifVersion: this.#versionOf('menuItems', dish.id) })
+  }
+  addCategory(name) {
+    return this.#dish('add_category', { name })
+  }
+  deleteCategory(name) {
+    return this.#dish('delete_category', { name })
+  }
+  saveSettings(changed) {
+    this.#people.introduce()
+    return this.#terminal.settings(changed)
+  }
+
+  // What was refused
+
+  /** What can be done about a refused mutation, as [kind, function]; kinds are texts of T.remedies. */
+  remediesOf({ type, data, error }) {
+    const { action, data: wanted } = data
+    const list = LIST_OF[type]
+    const now = list && this.#terminal.view[list].get(wanted?.id)
+    if (error.code === 'ORDER_ID_TAKEN') {
+      return [['another', () => this.order('add', { ...wanted, id: error.suggestedId })]]
+    }
+    if (error.code === 'GONE' && type !== 'UPDATE_ORDER') {
+      const again = { tables: ['table', 'add'], menuItems: ['dish', 'add_item'] }[list]
+      return again ? [['again', () => this.#terminal[again[0]](again[1], wanted)]] : []
+    }
+    if (error.code !== 'CONFLICT' || !now) return []
+    if (action === 'delete') return [['mine', () => this.deleteTable(now)]]
+    if (action === 'delete_item') return [['mine', () => this.deleteDish(now)]]
+    if (action === 'update_item' && list === 'menuItems') return [['mine', () => this.changeDish(now, wanted)]]
+    if (action !== 'update' || list !== 'tables' || error.field === 'number') return []
+    const fields = Object.fromEntries(WANTED.filter((name) => name in wanted).map((name) => [name, wanted[name]]))
+    const base = wanted.status === 'available' ? without(now, OF_GUESTS) : now
+    return [['mine', () => this.#wholeTable({ ...base, ...fields })]]
+  }
+}

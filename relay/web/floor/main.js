@@ -1,0 +1,212 @@
+// The page at /: a floor that works. Everything it shows and does goes through the terminal library.
+
+import { indexedDbStore, memoryStore, Terminal } from '../minipos-sync.js'
+import { Acts, rowKeyOf } from './acts.js'
+import { makeChanges, makeRail } from './changes.js'
+import { h, icon, mark, say } from './dom.js'
+import { leftTills, markOf, remembered, till } from './identity.js'
+import { Journal } from './journal.js'
+import { makeMenu } from './menu.js'
+import { makeNotices } from './notices.js'
+import { makeOrders } from './orders.js'
+import { makePanel } from './panel.js'
+import { People } from './people.js'
+import { makeSettings } from './settings.js'
+import { makeStatus } from './status.js'
+import { makeFloor } from './tables.js'
+import { T } from './texts.js'
+
+const restaurant = new URLSearchParams(location.search).get('restaurant') ?? undefined
+const { token } = remembered
+// What is pending for one restaurant must never be sent to another, nor under another's token.
+const scope = `${restaurant ?? ''}${token && `.${markOf(token)}`}`
+const own = await till(scope)
+
+const optionsWith = (store) => ({ restaurant, token: token || undefined, name: app.people?.name, store })
+const VIEWS = ['floor', 'menu', 'orders', 'changes', 'settings']
+const MINUTE = 60_000
+
+/** What all parts of the page share. */
+const app = {
+  terminal: null,
+  isStored: true,
+  isLoaded: false,
+  currency: '',
+  route: { view: 'floor', table: null },
+  hasToken: token !== '',
+  pendingKeys: new Set(),
+  isPending: (list, id) => app.pendingKeys.has(`${list}/${id}`),
+  go: (hash) => (location.hash = hash),
+  refresh,
+  refreshIn: (milliseconds) => (later ??= setTimeout(() => ((later = null), refresh()), milliseconds)),
+  reconnect: async () => {
+    await app.terminal.stop()
+    await app.terminal.start()
+  },
+  useToken: (used) => {
+    remembered.token = used
+    location.reload()
+  },
+  rename: (name) => {
+    app.people.name = name.trim() || T.till(own.number)
+    remembered.rememberName(own.store, name.trim())
+    app.people.introduce(true)
+    refresh()
+  },
+}
+let later = null
+let frame = null
+
+function routeOf(hash) {
+  const [view, table] = hash.replace(/^#\/?/, '').split('/')
+  const isView = VIEWS.includes(view)
+  try {
+    return { view: isView ? view : 'floor', table: view === 'floor' && table ? decodeURIComponent(table) : null }
+  } catch {
+    return { view: 'floor', table: null }
+  }
+}
+
+// Showing: at most once a frame, however many changes came, and only what can be seen.
+
+let parts = null
+
+function refresh() {
+  frame ??= requestAnimationFrame(() => {
+    frame = null
+    if (parts && !show()) refresh() // a long list is made over several frames
+  })
+}
+
+function show() {
+  const { terminal, route } = app
+  const settings = terminal.view.settings
+  app.isLoaded = terminal.revision >= 0
+  app.currency = String(settings.currency ?? '')
+  app.pendingKeys = new Set(terminal.pending.map(rowKeyOf))
+  const name = String(settings.restaurantName || T.title)
+  say(parts.name, name)
+  if (document.title !== name) document.title = name
+  for (const [view, part] of Object.entries(parts.views)) part.element.hidden = view !== route.view
+  parts.panel.element.hidden = route.table === null
+  document.body.dataset.view = route.view
+  document.body.classList.toggle('has-panel', route.table !== null)
+  const isDone = [parts.status.show(), parts.notices.show(), parts.views[route.view].show()]
+  if (route.table !== null) isDone.push(parts.panel.show())
+  if (parts.rail.element.checkVisibility?.() ?? true) isDone.push(parts.rail.show())
+  for (const link of parts.links) mark(link, 'aria-current', link.dataset.view === route.view && 'page')
+  return isDone.every((one) => one !== false)
+}
+
+function build() {
+  const $ = (selector) => document.querySelector(selector)
+  const status = makeStatus(app)
+  const notices = makeNotices(app)
+  const views = { floor: makeFloor(app), menu: makeMenu(app), orders: makeOrders(app), changes: makeChanges(app), settings: makeSettings(app) }
+  const panel = makePanel(app)
+  const rail = makeRail(app)
+  const links = VIEWS.map((view) => h('a.nav-link', { href: `#/${view}`, dataset: { view } }, icon(view), h('span', {}, T.views[view])))
+  $('#views').setAttribute('aria-label', T.viewsLabel)
+  $('#views').append(...links)
+  const themeButton = h('button.button.quiet.icon-only', { type: 'button', onclick: () => theme.next() })
+  const showTheme = () => {
+    themeButton.replaceChildren(icon(`theme-${theme.choice}`))
+    themeButton.setAttribute('aria-label', T.theme[theme.choice])
+    themeButton.title = T.theme[theme.choice]
+  }
+  addEventListener('themechange', showTheme)
+  showTheme()
+  const second = h('a.button.quiet.second', { href: location.pathname + location.search, target: '_blank', rel: 'noopener', title: T.secondWindowHint }, icon('window', 's'), T.secondWindow)
+  $('#tools').append(second, themeButton, status.pill)
+  $('#skip').textContent = T.skip
+  $('#skip').addEventListener('click', (event) => {
+    event.preventDefault()
+    $('#main').focus()
+  })
+  $('#banners').append(...status.banners)
+  $('#notices').append(notices.element)
+  $('#main').replaceChildren(...Object.values(views).map(({ element }) => element))
+  $('#side').append(panel.element, rail.element)
+  return { name: $('#restaurant'), status, notices, views, panel, rail, links }
+}
+
+// Going from view to view
+
+/** Where the panel covers the page, the page behind it is out of reach. */
+const covering = matchMedia('(max-width: 899px)')
+function cover() {
+  const isCovered = covering.matches && app.route.table !== null
+  for (const id of ['main', 'top']) document.getElementById(id).inert = isCovered
+}
+
+function goOn() {
+  const before = app.route
+  app.route = routeOf(location.hash)
+  cover()
+  show()
+  refresh()
+  if (app.route.table !== null && app.route.table !== before.table) {
+    parts.panel.title.focus()
+  } else if (before.table !== null && app.route.table === null && app.route.view === 'floor') {
+    document.querySelector(`.table[data-id="${CSS.escape(before.table)}"]`)?.focus()
+  } else if (before.view !== app.route.view) {
+    scrollTo(0, 0)
+  }
+}
+
+// Life
+
+async function begin(store) {
+  const terminal = (app.terminal = new Terminal('/ws', optionsWith(store)))
+  app.people = new People(terminal, remembered.name(own.store) ?? T.till(own.number))
+  app.acts = new Acts(terminal, app.people)
+  app.journal = new Journal(terminal, refresh)
+  for (const what of ['view', 'message', 'acknowledged']) terminal.on(what, refresh)
+  terminal.on('state', ({ state }) => {
+    if (!terminal.pending.length) return
+    if (state === 'live') app.people.introduce()
+    // What waits here must not be cleared away when the disk is full.
+    if (state === 'offline') navigator.storage?.persist?.()
+  })
+  app.route = routeOf(location.hash)
+  parts = build()
+  await terminal.start()
+  app.journal.start()
+}
+
+/** Send what closed windows have left. Their terminals are started until nothing of theirs is pending. */
+async function sendForOthers() {
+  await leftTills(scope, async (name) => {
+    const other = new Terminal('/ws', { restaurant, token: token || undefined, store: indexedDbStore(name) })
+    await other.start()
+    await Promise.all(other.pending.map((mutation) => other.answered(mutation)))
+    await other.stop()
+  })
+}
+
+app.people = { name: remembered.name(own.store) ?? T.till(own.number) }
+let store = indexedDbStore(own.store)
+try {
+  await store.load()
+} catch (error) {
+  console.warn('this browser keeps nothing', error)
+  app.isStored = false
+  store = memoryStore()
+}
+await begin(store)
+addEventListener('hashchange', goOn)
+covering.addEventListener('change', cover)
+addEventListener('keydown', (event) => {
+  const isTyping = event.target.value && event.target.matches('input, textarea') // Escape empties it first
+  if (event.key === 'Escape' && app.route.table !== null && !isTyping && !document.querySelector('dialog')) app.go('#/floor')
+})
+setInterval(refresh, MINUTE)
+cover()
+refresh()
+const stop = app.terminal.on('state', ({ state }) => {
+  if (state !== 'live') return
+  stop()
+  if (app.isStored) sendForOthers().catch((error) => console.warn('what closed windows left is not sent', error))
+})
+// For who looks under the bonnet, and for the tests.
+globalThis.terminal = app.terminal

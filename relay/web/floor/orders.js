@@ -1,0 +1,118 @@
+// The order history: what was paid, newest first, and an order opened.
+
+import { h, icon, keyed, openDialog, say } from './dom.js'
+import { costOf, dayOf, money, quantityOf, when } from './figures.js'
+import { sure } from './tabledialogs.js'
+import { whoLine } from './tables.js'
+import { T } from './texts.js'
+
+const TONES = { completed: 'good', void: 'bad' }
+const itemsOf = (order) => (Array.isArray(order.items) ? order.items : [])
+const shortOf = (id) => (/^POS-\d{8}-/.test(id) ? `#${id.slice(13)}` : id)
+
+function orderDialog(app, order) {
+  openDialog(T.orders.titleOf(shortOf(order.id)), (close) => {
+    const line = (label, sum, className = '') =>
+      h('div', { className: `sum ${className}` }, h('span', {}, label), h('span', {}, sum))
+    const sum = (label, value) => (Number(value) ? line(label, money(value, app.currency)) : null)
+    const facts = [
+      T.orders.table(order.tableNumber),
+      order.customerName,
+      order.guests && T.table.guests(order.guests),
+      when(order.paidAt ?? order.createdAt) || order.orderDate,
+      T.orders.paidBy[order.payment],
+    ]
+    const voiding = () => {
+      close()
+      sure(T.orders.voidSure, T.orders.voidHint, T.orders.void, () => app.acts.order('void', { id: order.id }))
+    }
+    const remove = h('button.button.danger.quiet.first', { type: 'button', onclick: voiding }, T.orders.void)
+    return [
+      h('p', {}, h('span', { className: `chip ${TONES[order.status] ?? ''}` }, T.orders.status(order.status))),
+      h('p.muted', {}, facts.filter(Boolean).join(' · ')),
+      h(
+        'div.sums',
+        {},
+        ...itemsOf(order).map((one) => line(`${quantityOf(one)} × ${one.name ?? one.id}`, money(costOf(one)))),
+        sum(T.table.subtotal, order.subtotal !== order.total && order.subtotal),
+        sum(T.table.service('').trim(), order.service),
+        sum(T.table.tax('').trim(), order.tax),
+        line(T.table.total, money(order.total, app.currency), 'total'),
+      ),
+      h('p.muted.small.mono', {}, order.id),
+      h('div.actions', {}, order.status === 'void' ? null : remove, h('button.button.primary', { type: 'button', autofocus: true, onclick: close }, T.close)),
+    ]
+  })
+}
+
+function makeRow(app, { id }) {
+  const number = h('span.order-number')
+  const table = h('span')
+  const detail = h('span.muted.small.clip')
+  const chip = h('span.chip')
+  const [who, setWho] = whoLine(app, 'who.small')
+  const waiting = h('span.waiting.small', {}, icon('clock', 's'), T.pending)
+  const total = h('span.number.order-total')
+  const open = h('button.order-row', { type: 'button', onclick: () => app.terminal.orders.has(id) && orderDialog(app, app.terminal.orders.get(id)) })
+  open.append(h('span.order-what', {}, h('span.order-first', {}, table, number), detail), h('span.order-state', {}, waiting, who), chip, total)
+  const row = h('li', {}, open)
+  row.show = (order) => {
+    say(number, shortOf(order.id))
+    say(table, T.orders.table(order.tableNumber))
+    const items = itemsOf(order)
+    const count = T.orders.items(items.reduce((all, line) => all + quantityOf(line), 0))
+    const moment = when(order.paidAt ?? order.createdAt) || order.orderDate
+    say(detail, [moment, order.customerName, count].filter(Boolean).join(' · '))
+    chip.className = `chip ${TONES[order.status] ?? ''}`
+    say(chip, T.orders.status(order.status))
+    say(total, money(order.total, app.currency))
+    const found = app.journal.of('orderHistory', order.id)
+    const isWaiting = app.isPending('orderHistory', order.id)
+    waiting.hidden = !isWaiting
+    setWho(isWaiting ? null : found)
+    row.classList.toggle('fresh', Boolean(found?.fresh))
+    row.classList.toggle('is-void', order.status === 'void')
+    row.dataset.colour = found ? app.people.colour(found.who) : ''
+  }
+  return row
+}
+
+export function makeOrders(app) {
+  const today = h('span.muted')
+  const clear = h(
+    'button.button.danger',
+    { type: 'button', onclick: () => sure(T.orders.clearSure, T.orders.clearHint, T.orders.clear, () => app.acts.order('clear', {})) },
+    T.orders.clear,
+  )
+  const empty = h('div.empty', {}, icon('orders'), h('p', {}, T.orders.empty), h('p.small', {}, T.orders.emptyHint))
+  const rows = h('ul.card.order-rows')
+  const element = h(
+    'section.view.orders',
+    { 'aria-label': T.orders.title },
+    h('div.view-head', {}, h('h1', {}, T.orders.title), today, h('div.spread'), clear),
+    empty,
+    rows,
+  )
+  const list = keyed(rows, {
+    make: (order) => makeRow(app, order),
+    update: (row, order) => row.show(order),
+    stamp: ({ id }) => {
+      const found = app.journal.of('orderHistory', id)
+      const told = found ? `${found.revision} ${found.fresh} ${app.people.label(found.who)}` : ''
+      return `${app.isPending('orderHistory', id)} ${told} ${app.currency}`
+    },
+  })
+  return {
+    element,
+    show() {
+      const orders = [...app.terminal.orders.values()].reverse()
+      const day = dayOf(new Date())
+      const ofToday = orders.filter((order) => order.orderDate === day && order.status === 'completed')
+      const sum = ofToday.reduce((all, order) => all + (Number(order.total) || 0), 0)
+      say(today, app.isLoaded ? T.orders.today(ofToday.length, money(sum, app.currency)) : T.loading)
+      empty.hidden = !app.isLoaded || orders.length > 0
+      rows.hidden = clear.hidden = orders.length === 0
+      return list(orders)
+    },
+  }
+}

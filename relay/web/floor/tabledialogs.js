@@ -1,0 +1,123 @@
+// What is asked about a table before it is done: its number and seats, a reservation, the payment, and whether it is meant.
+
+import { field, form, h, openDialog } from './dom.js'
+import { bill, money, when } from './figures.js'
+import { T } from './texts.js'
+
+const numberOf = (text) => Math.trunc(Number(text))
+
+/** Cancel, and what is done instead; `primary` submits the form that it stands in. */
+export const buttons = (close, primary, ...more) =>
+  h(
+    'div.actions',
+    {},
+    ...more,
+    h('button.button', { type: 'button', onclick: close }, T.cancel),
+    h('button.button.primary', { type: 'submit' }, primary),
+  )
+
+/** Ask whether something that loses work is meant. */
+export function sure(title, hint, answer, then) {
+  openDialog(title, (close) => {
+    const yes = h('button.button.danger.primary', { type: 'button', onclick: () => [close(), then()] }, answer)
+    const no = h('button.button', { type: 'button', autofocus: true, onclick: close }, T.cancel)
+    return [h('p.muted', {}, hint), h('div.actions', {}, no, yes)]
+  })
+}
+
+/** Add a table, or change one. */
+export function tableDialog(app, table) {
+  const all = [...app.terminal.tables.values()]
+  const next = all.reduce((most, { number }) => Math.max(most, number), 0) + 1
+  openDialog(table ? T.table.editTitle(table.number) : T.table.addTitle, (close) => {
+    const number = { name: 'number', type: 'number', min: 0, max: 2147483647, required: true, value: table?.number ?? next }
+    const seats = { name: 'seats', type: 'number', min: 0, max: 1000, required: true, value: table?.seats ?? 4 }
+    const remove = () => {
+      close()
+      sure(T.table.deleteSure(table.number), T.table.deleteHint, T.remove, () => {
+        app.acts.deleteTable(table)
+        app.go('#/floor')
+      })
+    }
+    const made = form(
+      (values) => {
+        const wanted = { number: numberOf(values.number), seats: numberOf(values.seats) }
+        const other = all.find((one) => one.number === wanted.number && one.id !== table?.id)
+        const input = made.elements.namedItem('number')
+        input.setCustomValidity(other ? T.table.taken(wanted.number) : '')
+        if (other) return void input.reportValidity()
+        close()
+        const now = table && app.terminal.tables.get(table.id)
+        if (!table) app.acts.addTable(wanted)
+        else if (now && (now.number !== wanted.number || now.seats !== wanted.seats)) app.acts.changeTable(now, wanted)
+      },
+      h('div.two', {}, field(T.table.number, number), field(T.table.seats, seats)),
+      buttons(close, T.save, table && h('button.button.danger.quiet.first', { type: 'button', onclick: remove }, T.remove)),
+    )
+    made.addEventListener('input', () => made.elements.namedItem('number').setCustomValidity(''))
+    return made
+  })
+}
+
+/** Reserve a table. */
+export function reserveDialog(app, table) {
+  openDialog(T.table.reserveTitle(table.number), (close) =>
+    form(
+      ({ guest, time }) => {
+        close()
+        const now = app.terminal.tables.get(table.id)
+        if (now) app.acts.reserve(now, guest.trim(), time)
+      },
+      field(T.table.guestName, { name: 'guest', maxLength: 100, required: true }),
+      field(T.table.time, { name: 'time', type: 'time' }),
+      buttons(close, T.table.reserve),
+    ),
+  )
+}
+
+/** Take the payment of a table. */
+export function payDialog(app, table) {
+  openDialog(T.table.payTitle(table.number), (close) => {
+    const settings = app.terminal.view.settings
+    const { subtotal, service, tax, total } = bill(table.orderItems ?? [], settings)
+    const pay = (payment) => {
+      close()
+      const now = app.terminal.tables.get(table.id)
+      if (now) app.acts.pay(now, payment)
+      app.go('#/floor')
+    }
+    const line = (label, sum, className = '') =>
+      h('div', { className: `sum ${className}` }, h('span', {}, label), h('span', {}, money(sum, app.currency)))
+    return [
+      h('p.muted', {}, T.table.payHint),
+      h(
+        'div.sums',
+        {},
+        line(T.table.subtotal, subtotal),
+        service ? line(T.table.service(settings.serviceCharge), service) : null,
+        tax ? line(T.table.tax(settings.taxRate), tax) : null,
+        line(T.table.total, total, 'total'),
+      ),
+      h(
+        'div.actions.wide',
+        {},
+        h('button.button', { type: 'button', onclick: close }, T.cancel),
+        h('button.button.primary', { type: 'button', onclick: () => pay('card') }, T.table.card),
+        h('button.button.primary', { type: 'button', autofocus: true, onclick: () => pay('cash') }, T.table.cash),
+      ),
+    ]
+  })
+}
+
+/** Free a table whose guests have left; asked first where an order would be lost. */
+export function clearTable(app, table) {
+  const clear = () => {
+    const now = app.terminal.tables.get(table.id)
+    if (now) app.acts.clear(now)
+  }
+  const lines = table.orderItems?.length ?? 0
+  if (lines) sure(T.table.clearSure(table.number), T.table.clearHint(lines), T.table.clearIt, clear)
+  else clear()
+}
+
+export const reservedText = (table, guest) => T.table.reservedFor(guest, when(table.reservationTime) || table.reservationTime)
