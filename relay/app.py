@@ -44,7 +44,9 @@ class OriginGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what may come in."""
-        if scope["type"] in ("http", "websocket"):
+        # A page's own modules are asked for with an Origin too; what they are is no secret, and CORS has its say below.
+        is_public = scope["type"] == "http" and pages.is_page(scope["path"])
+        if scope["type"] in ("http", "websocket") and not is_public:
             headers = Headers(scope=scope)
             if not is_allowed(headers.get("origin"), headers.get("host", ""), self._allowed):
                 if scope["type"] == "websocket":

@@ -22,7 +22,7 @@ TYPES = {
 # text of a terminal ever became markup, it still could not run (Content Security Policy Level 3; Trusted Types).
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types worker"
 )
 PAGE_HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -33,7 +33,12 @@ PAGE_HEADERS = {
 
 def routes() -> list[BaseRoute]:
     """A route for each file under its path; a page's has no ending, and the page `index` is at `/`."""
-    return [_route(path) for path in sorted(FOLDER.rglob("*")) if path.suffix in TYPES]
+    return [_route(path, address) for address, path in _FILES.items()]
+
+
+def is_page(path: str) -> bool:
+    """Whether a page, or a part of one, is at this path of an address: what anybody may read."""
+    return path in _FILES
 
 
 def has_tag(asked: str, tag: str) -> bool:
@@ -41,19 +46,24 @@ def has_tag(asked: str, tag: str) -> bool:
     return not {tag, "*"}.isdisjoint(one.strip().removeprefix("W/") for one in asked.split(","))
 
 
-def _route(path: Path) -> Route:
+def _address(path: Path) -> str:
+    name = path.relative_to(FOLDER).as_posix()
+    return "/" + (name.removesuffix(".html").removesuffix("index") if path.suffix == ".html" else name)
+
+
+_FILES = {_address(path): path for path in sorted(FOLDER.rglob("*")) if path.suffix in TYPES}
+
+
+def _route(path: Path, address: str) -> Route:
     body = path.read_bytes()
     tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
     # Asked for anew each time, so that a page never runs the library of an older relay.
     headers = {"ETag": tag, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-    name = path.relative_to(FOLDER).as_posix()
-    if path.suffix == ".html":
-        headers |= PAGE_HEADERS
-        name = name.removesuffix(".html").removesuffix("index")
+    headers |= PAGE_HEADERS if path.suffix == ".html" else {}
 
     async def endpoint(request: Request) -> Response:
         if has_tag(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers=headers)
         return Response(body, media_type=TYPES[path.suffix], headers=headers)
 
-    return Route(f"/{name}", endpoint)
+    return Route(address, endpoint)

@@ -11,7 +11,9 @@ from playwright.async_api import Browser, async_playwright, expect
 
 from relay import schema
 from tests.e2e.chromium import headless_arguments, needs_chromium
+from tests.pages.floor import Floor
 from tests.pages.windows import PATIENCE_MS, Windows
+from tests.relays import relay_process
 
 FOLDER = Path(__file__).parent
 
@@ -53,3 +55,10 @@ async def shop(database: str) -> str:
     """A database whose restaurant is complete: the app's built-in data."""
     await schema.seed(database)
     return database
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def floor(shop: str, windows: Windows) -> AsyncIterator[Floor]:
+    """The seeded restaurant, and a relay that may be killed."""
+    async with relay_process(shop) as relay:
+        yield Floor(shop, relay, windows)

@@ -59,3 +59,14 @@ def test_a_part_of_a_page_has_one_job(name: str) -> None:
         return  # one file on purpose: it is copied into pages of others
     lines = PARTS[name].count("\n")
     assert lines <= MOST_LINES, f"{name} has {lines} lines: split it"
+
+
+async def test_a_page_comes_with_its_modules_whatever_origins_are_allowed(database: str) -> None:
+    own = {"Origin": "http://till.example"}
+    async with local_relay(database, origins=("https://pos.example",)) as relay:
+        for address in ("/", "/floor/main.js", "/minipos-sync.js"):
+            status, headers, _ = await relay.ask("GET", address, own)
+            assert (status, "access-control-allow-origin" in headers) == (200, False)  # to read by its own pages alone
+        assert (await relay.ask("GET", "/api/sync", own))[0] == 403
+        with pytest.raises(websockets.InvalidStatus):
+            await websockets.connect(f"ws://127.0.0.1:{relay.port}/", additional_headers=own)

@@ -2,6 +2,7 @@
 // overwritten unseen; the lines of an order are merged by the relay and need none (docs/protocol.md, section 5).
 
 import { dayOf, guestOf, quantityOf, bill } from './figures.js'
+import { markOf } from './identity.js'
 
 // What a table holds only while guests are there.
 const OF_GUESTS = ['orderId', 'orderItems', 'orderTotal', 'customer', 'reservationTime', 'guests', 'seatedAt']
@@ -16,6 +17,12 @@ const fresh = (prefix) => {
   return prefix + [...bytes].map((byte) => LETTERS[byte & 31]).join('')
 }
 
+/** An order id in the terminals' form. Should it be taken by another order, the relay gives this one the next free. */
+function orderIdOf(letters) {
+  const [year, month, day] = dayOf(new Date()).split('-')
+  return `POS-${month}${day}${year}-${letters.slice(-6)}`
+}
+
 /** The lists whose rows have versions, by message type. */
 export const LIST_OF = { UPDATE_TABLE: 'tables', UPDATE_MENU: 'menuItems', UPDATE_ORDER: 'orderHistory' }
 
@@ -28,28 +35,43 @@ export function rowKeyOf({ type, data }) {
 export class Acts {
   #terminal
   #people
-  #acknowledged = new Map() // the version that a row has once this terminal's change has come back
+  // An ACK and the change it is about come in either order.
+  #acknowledged = new Map() // by row: the version that it has once the change has come
+  #landed = new Set() // mutations whose change has come, and whose ACK has not
 
   constructor(terminal, people) {
     this.#terminal = terminal
     this.#people = people
     terminal.on('acknowledged', (mutation) => {
       const key = rowKeyOf(mutation)
-      if (key && mutation.answer.version) this.#acknowledged.set(key, mutation.answer.version)
+      if (!this.#landed.delete(mutation.id) && key && mutation.answer.version) {
+        this.#acknowledged.set(key, mutation.answer.version)
+      }
     })
-    terminal.on('change', (change) => {
-      const key = rowKeyOf(change)
-      if (this.#acknowledged.get(key) <= change.data.data.version) this.#acknowledged.delete(key)
+    terminal.on('refused', ({ id }) => this.#landed.delete(id))
+    terminal.on('change', (change) => this.#land(change))
+    terminal.on('snapshot', () => {
+      this.#acknowledged.clear()
+      this.#landed.clear()
     })
-    terminal.on('snapshot', () => this.#acknowledged.clear())
+  }
+
+  #land(change) {
+    const key = rowKeyOf(change)
+    const version = change.data.data?.version
+    const awaited = this.#acknowledged.get(key)
+    if (awaited <= version) this.#acknowledged.delete(key)
+    if (key === null || awaited >= version || !this.#people.isMe(change.clientId)) return
+    const sent = this.#terminal.pending.find((mutation) => rowKeyOf(mutation) === key && !this.#landed.has(mutation.id))
+    if (sent) this.#landed.add(sent.id)
   }
 
   /** The version a row will have when what is pending here is done to it, each of which adds one. */
   #versionOf(list, id) {
     const key = `${list}/${id}`
     const held = this.#terminal.confirmed[list].get(id)?.version ?? 0
-    const pending = this.#terminal.pending.filter((mutation) => rowKeyOf(mutation) === key).length
-    return Math.max(held, this.#acknowledged.get(key) ?? 0) + pending
+    const pending = this.#terminal.pending.filter((one) => rowKeyOf(one) === key && !this.#landed.has(one.id))
+    return Math.max(held, this.#acknowledged.get(key) ?? 0) + pending.length
   }
 
   #table(action, row, ifVersion) {
@@ -64,7 +86,9 @@ export class Acts {
   // Tables
 
   seat(table, guests, customer = guestOf(table)) {
-    const row = { ...without(table, OF_GUESTS), status: 'occupied', guests, seatedAt: new Date().toISOString() }
+    const seatedAt = new Date().toISOString()
+    // The order is opened here and not with its first line: two waiters who begin at once would open two.
+    const row = { ...without(table, OF_GUESTS), status: 'occupied', guests, seatedAt, orderId: orderIdOf(fresh('')) }
     return this.#wholeTable(customer ? { ...row, customer } : row)
   }
   setGuests(table, guests) {
@@ -97,20 +121,24 @@ export class Acts {
     )
     if (own) return this.setQuantity(table, own, quantityOf(own) + 1)
     const line = { id: fresh('line_'), dishId: dish.id, name: dish.name, price: dish.price, quantity: 1, by }
-    return this.#table('add_items', { id: table.id, orderId: table.orderId || this.#orderId(), items: [line] })
+    return this.#table('add_items', { id: table.id, ...this.#guard(table), items: [line] })
   }
   /** None of them takes the line off. */
   setQuantity(table, line, quantity) {
     const items = [quantity > 0 ? { id: line.id, quantity } : { id: line.id }]
-    const orderId = table.orderId ? { orderId: table.orderId } : {}
-    return this.#table(quantity > 0 ? 'update_item' : 'void_item', { id: table.id, ...orderId, items })
+    return this.#table(quantity > 0 ? 'update_item' : 'void_item', { id: table.id, ...this.#guard(table), items })
+  }
+  /** Lines are meant for these guests: they are refused if others sit there by now. */
+  #guard({ orderId }) {
+    return orderId ? { orderId } : {}
   }
   /** The order as it is paid goes into the history, and the table is free. */
   async pay(table, payment) {
     const { subtotal, service, tax, total } = bill(table.orderItems ?? [], this.#terminal.view.settings)
     const now = new Date()
     await this.order('add', {
-      id: table.orderId || this.#orderId(),
+      // Where somebody else has seated them without one, every terminal makes the same of the first line.
+      id: table.orderId || orderIdOf(markOf(table.orderItems?.[0]?.id ?? fresh('')).toUpperCase()),
       tableNumber: table.number,
       customerName: guestOf(table) || null,
       orderDate: dayOf(now),
@@ -122,10 +150,6 @@ export class Acts {
       createdAt: table.seatedAt ?? now.toISOString(),
     })
     return this.clear(table)
-  }
-  #orderId() {
-    const [year, month, day] = dayOf(new Date()).split('-')
-    return fresh(`POS-${month}${day}${year}-`).slice(0, 17)
   }
 
   // Orders, menu, settings

@@ -74,8 +74,19 @@ let parts = null
 function refresh() {
   frame ??= requestAnimationFrame(() => {
     frame = null
-    if (parts && !show()) refresh() // a long list is made over several frames
+    if (!parts) return
+    const focused = document.activeElement
+    if (!show()) refresh() // a long list is made over several frames
+    keepFocus(focused)
   })
+}
+
+/** Who works by keyboard must not be thrown to the top of the page when what had the focus goes. */
+function keepFocus(before) {
+  if (before === document.body || before.closest('dialog')) return
+  if (before.isConnected && (before.checkVisibility?.() ?? true) && !before.disabled) return
+  if (app.route.table === null) document.getElementById('main').focus({ preventScroll: true })
+  else parts.panel.title.focus({ preventScroll: true })
 }
 
 function show() {
@@ -184,6 +195,18 @@ async function sendForOthers() {
   })
 }
 
+/** Have this page open without its relay, too: worker.js answers with what is put into the cache here. */
+async function keepPage() {
+  if (!navigator.serviceWorker) return // on secure pages only
+  const rule = { createScriptURL: (address) => address }
+  const policy = globalThis.trustedTypes?.createPolicy('worker', rule) ?? rule
+  await navigator.serviceWorker.register(policy.createScriptURL('/worker.js'))
+  const cache = await caches.open('minipos-floor')
+  const loaded = performance.getEntriesByType('resource').map(({ name }) => name)
+  const isPart = (address) => address.startsWith(`${location.origin}/`) && /\.(js|css|svg)$/.test(address)
+  await cache.addAll([...new Set([location.origin + location.pathname, ...loaded.filter(isPart)])])
+}
+
 app.people = { name: remembered.name(own.store) ?? T.till(own.number) }
 let store = indexedDbStore(own.store)
 try {
@@ -208,5 +231,6 @@ const stop = app.terminal.on('state', ({ state }) => {
   stop()
   if (app.isStored) sendForOthers().catch((error) => console.warn('what closed windows left is not sent', error))
 })
+keepPage().catch((error) => console.warn('this page does not open without its relay', error))
 // For who looks under the bonnet, and for the tests.
 globalThis.terminal = app.terminal

@@ -1,0 +1,182 @@
+"""A waiter's work at the page, seen at once in the window beside it, with who did it."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.async_api import expect
+
+from tests.library.shops import execute
+from tests.pages.floor import Floor
+
+
+async def test_two_windows_see_each_others_edits_and_who_made_them(floor: Floor) -> None:
+    till_1 = await floor.open()
+    till_2 = await floor.open(beside=till_1)
+    await till_1.seat(4, 3)
+    await expect(till_2.table(4)).to_contain_text("Occupied")
+    await expect(till_2.table(4)).to_contain_text("3 of 4 seats")
+    await expect(till_2.table(4).locator(".who")).to_contain_text("Till 1")
+    await expect(till_1.table(4).locator(".who")).to_contain_text("You")
+    await till_2.open(4)
+    await till_2.order("Mohinga", "Myanmar Beer", "Myanmar Beer")
+    lines = till_1.panel.locator(".line")
+    await expect(lines).to_have_count(2)
+    await expect(lines.nth(1)).to_contain_text("Myanmar Beer")
+    await expect(lines.nth(1).locator(".line-quantity")).to_have_text("2")
+    await expect(lines.nth(0)).to_contain_text("Till 2")
+    entries = till_1.page.locator(".rail .entry-what")
+    await till_1.page.keyboard.press("Escape")
+    await expect(entries.last).to_have_text("You seated 3 guests at table 4")
+    await expect(entries.first).to_contain_text(re.compile("^Till 2 .*Myanmar Beer · table 4$"))
+    await floor.agree(till_1, till_2)
+
+
+async def test_a_change_is_highlighted_and_then_is_not(floor: Floor) -> None:
+    window = await floor.open()
+    execute(floor.conninfo, "update pos.tables set status = 'reserved' where number = 2")
+    await expect(window.table(2)).to_have_class(re.compile(r"\bfresh\b"))
+    await expect(window.table(2).locator(".who")).to_contain_text("Database")
+    await expect(window.table(3)).not_to_have_class(re.compile(r"\bfresh\b"))
+    await expect(window.table(2)).not_to_have_class(re.compile(r"\bfresh\b"))
+
+
+async def test_lines_of_two_waiters_are_merged(floor: Floor) -> None:
+    first, second = await floor.open(), await floor.open()
+    await first.seat(1, 2)
+    await second.open(1)
+    for _ in range(5):
+        await first.order("Mohinga")
+        await second.order("Mohinga", "Samosa")
+    state = await floor.agree(first, second)
+    ordered: dict[str, int] = {}
+    for line in state["tables"]["1"]["orderItems"]:
+        ordered[line["name"]] = ordered.get(line["name"], 0) + line["quantity"]
+    assert sorted(ordered.values()) == [5, 10]
+
+
+async def test_a_quantity_is_changed_and_a_line_taken_off(floor: Floor) -> None:
+    window = await floor.open()
+    await window.seat(1, 2)
+    await window.order("Mohinga", "Tea Leaf")
+    await window.panel.get_by_role("button", name=re.compile("^One more .*Mohinga")).click()
+    await window.panel.get_by_role("button", name=re.compile("^Take .*Tea Leaf Salad off")).click()
+    await expect(window.panel.locator(".line")).to_have_count(1)
+    table = (await floor.agree(window))["tables"]["1"]
+    assert [(line["quantity"], line["price"]) for line in table["orderItems"]] == [(2, 2500)]
+    assert table["orderTotal"] == 5000
+
+
+async def test_who_pays_gets_an_order_in_the_history_and_the_table_is_free(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    execute(
+        floor.conninfo,
+        """update pos.restaurants set settings = settings || '{"serviceChargeEnabled": true, "serviceCharge": 10}'""",
+    )
+    await window.seat(3, 2)
+    await window.order("Mohinga", "Myanmar Beer")
+    await expect(window.panel.locator(".total")).to_have_text("4,273.50 MMK")  # 3,700, and 10 % of it, and 5 % of both
+    await window.button("Pay").click()
+    await window.page.get_by_role("dialog").get_by_role("button", name="Cash").click()
+    await expect(window.table(3)).to_contain_text("Free")
+    await other.go("Orders")
+    row = other.page.locator(".order-row")
+    await expect(row).to_contain_text("Table 3")
+    await expect(row).to_contain_text("4,273.50 MMK")
+    state = await floor.agree(window, other)
+    (order,) = state["orders"].values()
+    assert (order["status"], order["total"], order["tableNumber"], order["payment"]) == ("completed", 4273.5, 3, "cash")
+    assert [line["quantity"] for line in order["items"]] == [1, 1]
+    assert state["tables"]["3"].keys() == {"id", "number", "seats", "status", "version"}
+    await row.click()
+    await other.page.get_by_role("dialog").get_by_role("button", name="Void").click()
+    await other.page.get_by_role("dialog").get_by_role("button", name="Void").click()
+    await expect(row).to_contain_text("Void")
+
+
+async def test_a_table_is_reserved_and_the_guests_come(floor: Floor) -> None:
+    window = await floor.open()
+    await window.open(5)
+    await window.button("Reserve").click()
+    dialog = window.page.get_by_role("dialog")
+    await dialog.get_by_label("Name").fill("Daw Mya")
+    await dialog.get_by_label("Time").fill("19:30")
+    await dialog.get_by_role("button", name="Reserve").click()
+    await expect(window.table(5)).to_contain_text("Reserved")
+    await expect(window.table(5)).to_contain_text("Daw Mya, 19:30")
+    await expect(window.panel).to_contain_text("For Daw Mya at 19:30")
+    await window.button("2 guests").click()
+    await expect(window.table(5)).to_contain_text("Occupied")
+    table = (await floor.agree(window))["tables"]["5"]
+    assert (table["customer"], table["guests"]) == ("Daw Mya", 2)
+    await window.button("Clear table").click()
+    await expect(window.table(5)).to_contain_text("Free")
+    assert "customer" not in (await floor.agree(window))["tables"]["5"]
+
+
+async def test_tables_are_added_changed_and_deleted(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    await window.button("Add table").click()
+    dialog = window.page.get_by_role("dialog")
+    await dialog.get_by_label("Number").fill("4")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(dialog).to_be_visible()  # there is a table 4
+    await dialog.get_by_label("Number").fill("40")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(other.table(40)).to_contain_text("4 seats")
+    await other.open(40)
+    await other.button("Edit table").click()
+    dialog = other.page.get_by_role("dialog")
+    await dialog.get_by_label("Seats").fill("12")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(window.table(40)).to_contain_text("12 seats")
+    await other.button("Edit table").click()
+    await dialog.get_by_role("button", name="Delete").click()
+    await other.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(window.table(40)).to_have_count(0)
+    await floor.agree(window, other)
+
+
+async def test_the_menu_is_edited_for_everybody(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    await window.go("Menu")
+    await other.go("Menu")
+    await window.button("Add dish").click()
+    dialog = window.page.get_by_role("dialog")
+    hostile = "<img src=x onerror=alert(1)> & tea"
+    await dialog.get_by_label("Name").fill(hostile)
+    await dialog.get_by_label("Price").fill("800.5")
+    await dialog.get_by_label("Category").fill("Dessert")
+    await dialog.get_by_role("button", name="Save").click()
+    row = other.page.locator(".dish-row", has_text="& tea")
+    await expect(row.locator(".dish-name")).to_have_text(hostile)
+    await expect(row).to_contain_text("800.50 MMK")
+    await row.click()
+    await other.page.get_by_role("dialog").get_by_label("Price").fill("900")
+    await other.page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    await expect(window.page.locator(".dish-row", has_text="& tea")).to_contain_text("900 MMK")
+    await window.button("Categories").click()
+    await dialog.get_by_label("New category").fill("Breakfast")
+    await dialog.get_by_role("button", name="Add").click()
+    await expect(other.button("Breakfast")).to_be_visible()
+    await dialog.get_by_role("button", name="Delete the category Breakfast").click()
+    await expect(other.button("Breakfast")).to_have_count(0)
+    assert len((await floor.agree(window, other))["menu"]) == 7
+
+
+async def test_settings_that_somebody_types_are_not_overwritten_by_those_of_another(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    await window.go("Settings")
+    await window.page.get_by_label("Name", exact=True).fill("Golden Duck")
+    await window.button("Save").click()
+    await expect(other.page.locator("#restaurant")).to_have_text("Golden Duck")
+    await other.go("Settings")
+    await other.page.get_by_label("Tax, percent").fill("8")
+    await window.page.get_by_label("Tax, percent").fill("7")
+    await window.button("Save").click()
+    await expect(other.page.locator(".note:visible")).to_contain_text("has set it to 7. Saving overwrites that.")
+    await expect(other.page.get_by_label("Tax, percent")).to_have_value("8")
+    await other.button("Save").click()
+    await expect(window.page.get_by_label("Tax, percent")).to_have_value("8")
+    settings = (await floor.agree(window, other))["settings"]
+    assert (settings["restaurantName"], settings["taxRate"]) == ("Golden Duck", 8)

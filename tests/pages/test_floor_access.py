@@ -1,0 +1,103 @@
+"""Who may do what at the page: tokens, roles, and what it says to who is kept out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+from playwright.async_api import expect
+
+from relay import terminals
+from tests.cluster import free_port
+from tests.library.shops import execute
+from tests.pages.floor import Floor, Window
+from tests.pages.windows import Windows
+from tests.relays import relay_process
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def guarded(shop: str, windows: Windows) -> AsyncIterator[Floor]:
+    """A floor whose relay asks for a token."""
+    port = str(free_port())
+    settings = {"PORT": port, "RELAY_AUTH": "token", "RELAY_ORIGINS": f"http://127.0.0.1:{port}"}
+    async with relay_process(shop, **settings) as relay:
+        yield Floor(shop, relay, windows)
+
+
+async def refused(floor: Floor, windows: Windows) -> Window:
+    window = Window(await windows.open(floor.url))
+    await window.stands("refused")
+    return window
+
+
+async def show_token(window: Window, token: str) -> None:
+    await window.page.get_by_label("Token of this terminal").fill(token)
+    await window.button("Connect").click()
+
+
+async def test_a_terminal_without_a_token_is_told_and_comes_in_with_one(guarded: Floor, windows: Windows) -> None:
+    token = await terminals.add(guarded.conninfo, "default", "Bar 1", "terminal")
+    window = await refused(guarded, windows)
+    dialog = window.page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("The relay does not let this terminal in")
+    await expect(dialog).to_contain_text("show a token")
+    await show_token(window, token[:-1] + ("A" if token[-1] != "A" else "B"))
+    await expect(dialog).to_contain_text("this token is not known here")
+    await show_token(window, token)
+    await window.stands("live")
+    await window.seat(4, 2)
+    await guarded.agree(window)
+    await window.reload()
+    await window.stands("live")
+    assert token not in window.page.url
+    execute(guarded.conninfo, "delete from pos.terminals")
+    await window.stands("refused")
+
+
+async def test_what_a_role_may_not_do_is_refused_with_what_to_do(guarded: Floor, windows: Windows) -> None:
+    window = await refused(guarded, windows)
+    await show_token(window, await terminals.add(guarded.conninfo, "default", "Bar 1", "terminal"))
+    await window.stands("live")
+    await window.go("Menu")
+    await window.page.locator(".dish-row", has_text="Mohinga").click()
+    dialog = window.page.get_by_role("dialog")
+    await dialog.get_by_label("Price").fill("1")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(window.notice).to_contain_text("This terminal may not do that; ask a manager.")
+    await expect(window.page.locator(".dish-row", has_text="Mohinga")).to_contain_text("2,500 MMK")
+    await window.notice.get_by_role("button", name="Understood").click()
+    await expect(window.notice).to_have_count(0)
+    await guarded.agree(window)
+
+
+async def test_a_token_that_is_forgotten_is_asked_for_again(guarded: Floor, windows: Windows) -> None:
+    window = await refused(guarded, windows)
+    await show_token(window, await terminals.add(guarded.conninfo, "default", "Bar 1", "manager"))
+    await window.stands("live")
+    await window.go("Settings")
+    await window.button("Forget the token").click()
+    await window.stands("refused")
+
+
+async def test_a_page_that_its_relay_keeps_out_says_what_to_set(shop: str, windows: Windows) -> None:
+    async with relay_process(shop, RELAY_AUTH="token") as relay:
+        page = await windows.open(f"http://127.0.0.1:{relay.port}/")
+        hint = f"it must be started with RELAY_ORIGINS=http://127.0.0.1:{relay.port}"
+        await expect(page.locator(".hint")).to_contain_text(hint)
+
+
+async def test_a_restaurant_that_is_not_there_is_said(floor: Floor, windows: Windows) -> None:
+    page = await windows.open(f"{floor.url}?restaurant=nowhere")
+    await Window(page).stands("refused")
+    await expect(page.get_by_role("dialog")).to_contain_text("nowhere")
+
+
+async def test_a_restaurant_without_anything_says_how_to_begin(floor: Floor) -> None:
+    execute(floor.conninfo, "insert into pos.restaurants (slug, name) values ('bistro', 'Bistro')")
+    window = await floor.open(path="?restaurant=bistro")
+    await expect(window.page.get_by_text("There are no tables yet.")).to_be_visible()
+    await window.page.locator(".empty").get_by_role("button", name="Add table").click()
+    await window.page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    await expect(window.table(1)).to_contain_text("4 seats")
+    other = await floor.open(beside=window)  # of the other restaurant, in the same browser
+    await expect(other.page.locator("a.table")).to_have_count(8)

@@ -1,0 +1,211 @@
+"""The page by keyboard, by touch, for who sees less, small and large, light and dark."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.library.shops import execute
+from tests.pages.evening import have_an_evening
+from tests.pages.floor import Floor, Window
+from tests.pages.windows import SIZES, THEMES, Theme, picture, violations
+
+VIEWS = ("Floor", "Menu", "Orders", "Changes", "Settings")
+# What a finger is meant to hit and is smaller than 44 CSS pixels (WCAG 2.5.5); a link in a sentence may be.
+_SMALL = """() => [...document.querySelectorAll('a, button, input, textarea')]
+  .filter((one) => one.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true }) && !one.closest('.skip'))
+  .map((one) => [one.matches('input[type=checkbox]') ? one.closest('label') : one])
+  .map(([one]) => [one.outerHTML.slice(0, 120), one.getBoundingClientRect()])
+  .filter(([, box]) => box.width < 43.5 || box.height < 43.5)
+  .map(([html, box]) => `${html} ${Math.round(box.width)} x ${Math.round(box.height)}`)"""
+_TOO_WIDE = "document.documentElement.scrollWidth - innerWidth"
+_MOVES = "document.getAnimations().map((one) => one.animationName ?? one.transitionProperty)"
+
+
+async def focused(page: Page) -> str:
+    """What has the focus, as a person would name it."""
+    return str(await page.evaluate("(document.activeElement.ariaLabel || document.activeElement.innerText).trim()"))
+
+
+async def tab_to(page: Page, name: str, *, most: int = 60) -> None:
+    """Press Tab until something of this name has the focus, which must be seen."""
+    for _ in range(most):
+        await page.keyboard.press("Tab")
+        if name in await focused(page):
+            outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline == "solid", f"the focus on {name} cannot be seen"
+            return
+    raise AssertionError(f"{name} is not reached by {most} tabs; the focus is on {await focused(page)!r}")
+
+
+async def test_a_whole_visit_is_done_by_keyboard_alone(floor: Floor) -> None:
+    window = await floor.open()
+    page, keys = window.page, window.page.keyboard
+    await keys.press("Tab")
+    assert await focused(page) == "Skip to the content"
+    await keys.press("Enter")
+    await tab_to(page, "Table 3")
+    await keys.press("Enter")
+    await expect(window.panel.locator(".panel-title")).to_be_focused()
+    await tab_to(page, "2 guests")
+    await keys.press("Enter")
+    await expect(window.panel).to_contain_text("Occupied")
+    await expect(window.panel.locator(".panel-title")).to_be_focused()  # what had the focus is gone
+    await tab_to(page, "Find a dish")
+    await keys.type("mohin")
+    await keys.press("Enter")
+    await expect(window.panel.locator(".line")).to_have_count(1)
+    await keys.press("Escape")  # empties the field
+    await tab_to(page, "Pay")
+    await keys.press("Enter")
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    await keys.press("Escape")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    await expect(window.button("Pay")).to_be_focused()
+    await keys.press("Enter")
+    await expect(page.get_by_role("dialog").get_by_role("button", name="Cash")).to_be_focused()
+    await keys.press("Enter")
+    await expect(window.table(3)).to_contain_text("Free")
+    await expect(window.table(3)).to_be_focused()
+    await keys.press("Enter")
+    await keys.press("Escape")
+    await expect(window.panel).to_be_hidden()
+    await expect(window.table(3)).to_be_focused()
+    assert len((await floor.agree(window))["orders"]) == 1
+
+
+async def see_every_view(window: Window, look: Any) -> None:
+    """Go through all there is to see, and look."""
+    page = window.page
+    for view in VIEWS:
+        await window.go(view)
+        await expect(page.locator(f".view.{view.lower()}")).to_be_visible()
+        await look(view.lower())
+    await window.go("Floor")
+    await window.open(3)
+    await look("table")
+    await window.button("Pay").click()
+    await look("pay")
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("Escape")
+    await window.open(1)
+    await look("free-table")
+    await window.button("Reserve").click()
+    await look("reserve")
+    await page.keyboard.press("Escape")
+    await window.button("Edit table").click()
+    await look("edit-table")
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("Escape")
+    await window.go("Menu")
+    await page.locator(".dish-row").first.click()
+    await look("edit-dish")
+    await page.keyboard.press("Escape")
+    await window.button("Categories").click()
+    await look("categories")
+    await page.keyboard.press("Escape")
+    await window.go("Orders")
+    await page.locator(".order-row").first.click()
+    await look("order")
+    await page.keyboard.press("Escape")
+    await window.pill.click()
+    await look("connection")
+    await page.keyboard.press("Escape")
+
+
+async def see_trouble(floor: Floor, window: Window, look: Any) -> None:
+    """Lose the relay, work on, and be refused."""
+    await window.go("Floor")
+    await floor.relay.kill()
+    await window.stands("offline")
+    await window.seat(1, 2)
+    await window.page.keyboard.press("Escape")
+    await expect(window.page.locator(".banner").first).to_be_visible()
+    await look("offline")
+    execute(floor.conninfo, "update pos.tables set status = 'reserved' where number = 1")
+    await floor.relay.start()
+    await expect(window.notice).to_be_visible()
+    await window.stands("live")
+    await look("refused")
+    await window.notice.get_by_role("button", name="Leave it as it is").click()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+async def test_axe_finds_nothing_wrong_in_any_view(floor: Floor, theme: Theme) -> None:
+    await have_an_evening(floor.conninfo)
+    window = await floor.open(theme=theme)
+    found: list[str] = []
+
+    async def look(name: str) -> None:
+        found.extend(f"{name}: {one}" for one in await violations(window.page))
+
+    await see_every_view(window, look)
+    await see_trouble(floor, window, look)
+    assert found == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_everything_can_be_hit_and_nothing_runs_out_of_the_window(floor: Floor, size: str) -> None:
+    await have_an_evening(floor.conninfo)
+    window = await floor.open(size=SIZES[size], has_touch=size != "wide")
+    found: list[str] = []
+
+    async def look(name: str) -> None:
+        found.extend(f"{name}: {one}" for one in await window.page.evaluate(_SMALL))
+        if over := await window.page.evaluate(_TOO_WIDE):
+            found.append(f"{name} is {over} too wide")
+
+    await see_every_view(window, look)
+    assert found == []
+
+
+async def test_nothing_moves_for_who_does_not_want_it(floor: Floor) -> None:
+    await have_an_evening(floor.conninfo)
+    window = await floor.open()  # as windows are opened: prefers-reduced-motion
+    execute(floor.conninfo, "update pos.tables set status = 'reserved' where number = 1")
+    await expect(window.table(1)).to_contain_text("Reserved")
+    assert await window.page.evaluate(_MOVES) == []
+    window = await floor.open(reduced_motion="no-preference")
+    execute(floor.conninfo, "update pos.tables set status = 'available' where number = 1")
+    await expect(window.table(1)).to_contain_text("Free")
+    await expect(window.table(1)).to_have_css("animation-name", "arrive")
+
+
+async def test_a_chosen_theme_is_kept_and_followed_by_the_other_window(floor: Floor) -> None:
+    window = await floor.open(theme="light")
+    other = await floor.open(beside=window)
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = await window.page.evaluate(background)
+    await window.go("Settings")
+    await window.button("Dark").click()
+    await expect(other.page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert await other.page.evaluate(background) == await window.page.evaluate(background) != light
+    await window.reload()
+    assert await window.page.evaluate(background) != light
+    await window.button("As the system").click()
+    await expect(other.page.locator("html")).not_to_have_attribute("data-theme", "dark")
+    assert await window.page.evaluate(background) == light
+
+
+async def test_pictures_of_every_view(floor: Floor, tmp_path: Path) -> None:
+    await have_an_evening(floor.conninfo)
+    for size, theme in [(size, theme) for size in SIZES for theme in THEMES]:
+        window = await floor.open(size=SIZES[size], theme=theme)
+        other = await floor.open()
+        await window.page.evaluate("terminal.revision")
+        await other.open(6)
+        await other.order("Mohinga")
+
+        async def look(name: str, window: Window = window, where: str = f"{size}-{theme}") -> None:
+            await picture(window.page, f"{name}-{where}", tmp_path)
+
+        await asyncio.sleep(0)
+        await see_every_view(window, look)
+        await see_trouble(floor, window, look)
+        await window.page.context.close()
+        await other.page.context.close()
+        execute(floor.conninfo, "update pos.tables set status = 'available' where number = 1")
