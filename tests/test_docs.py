@@ -13,7 +13,7 @@ import click
 import psycopg
 import pytest
 
-from relay import bodies, connection, protocol, strictjson
+from relay import bodies, connection, database, protocol, strictjson
 from relay.__main__ import main
 from relay.errors import Code
 from relay.settings import Settings
@@ -253,3 +253,24 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.+)$", prose(linked), flags=re.MULTILINE)
             assert anchor in map(slug, headings), f"{page.name} links to {target}"
+
+
+# --- the runbook
+
+
+def test_what_a_log_says_in_the_runbook_is_what_the_relay_says() -> None:
+    """Whoever searches a log for a sentence of the page must find it."""
+    said = [" ".join(words.split()) for words in re.findall(r"(?<![*\w])\*([a-z][^*]+)\*(?!\*)", prose(OPERATIONS))]
+    assert len(said) > 6
+    source = " ".join(path.read_text() for path in sorted((ROOT / "relay").glob("*.py")))
+    source = re.sub(r'"\s*\n?\s*f?"', "", source)  # a sentence in two parts
+    assert [words for words in said if words not in source and words != "italics"] == []
+
+
+def test_the_runbook_counts_the_connections_that_there_are() -> None:
+    reads, live, writes, listens = re.findall(
+        r"^\| .+ \| (?:`RELAY_POOL` \()?(\d+)\)? \| \w+ \|$", prose(OPERATIONS), re.M
+    )
+    pool = Settings(conninfo="", listen_conninfo="", database_named=True).pool
+    assert (int(reads), int(live), int(writes), int(listens)) == (pool, database.LIVE, database.WRITERS, 1)
+    assert f"That is {pool + database.LIVE + database.WRITERS + 1} of each relay" in prose(OPERATIONS)
