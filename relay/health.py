@@ -114,8 +114,8 @@ class Health:
         while True:
             try:
                 installed = await self._installed()
-            except DatabaseUnavailable:
-                pass  # the listener says that
+            except (DatabaseUnavailable, psycopg.Error):
+                pass  # it was not told: the listener says why, and nothing ends for it
             else:
                 if self._looked and installed != self.installed:
                     self._say(installed)

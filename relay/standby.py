@@ -42,15 +42,16 @@ LOOK_SECONDS = 2.0  # between two looks at it, by which one that is away is foun
 BEHIND_SECONDS = 10.0  # by which it may be behind before health says so
 
 SNAPSHOT: LiteralString = """
-    select s.revision, s.staff, s.mark,
+    select s.revision, s.staff, s.mark, (select pos.mark_at(%s, %s)),
            p.tables, p.menu_items, p.categories, p.settings, p.orders, p.complete, p.cleared_revision
     from pos.standing(%s, %s) as s cross join lateral pos.snapshot(s.restaurant_id, %s) as p"""
 ORDERS: LiteralString = """
-    select s.revision, s.staff, s.mark, o.revision, o.data
+    select s.revision, s.staff, s.mark, (select pos.mark_at(%s, %s)), o.revision, o.data
     from pos.standing(%s, %s) as s left join lateral pos.read_orders(s.restaurant_id, %s, %s) as o on true
     order by o.revision desc"""
 CHANGES: LiteralString = """
-    select s.revision, s.staff, s.mark, c.revision, c.type, c.action, c.row_id, c.data::text, c.client_id,
+    select s.revision, s.staff, s.mark, (select pos.mark_at(%s, %s)),
+           c.revision, c.type, c.action, c.row_id, c.data::text, c.client_id,
            (extract(epoch from c.created_at) * 1000)::bigint
     from pos.standing(%s, %s) as s left join lateral pos.changes_after(s.restaurant_id, %s, %s, %s) as c on true
     order by c.revision"""
@@ -207,21 +208,22 @@ class Reads:
         if not asked or asked[0][3] is None:
             return None  # no such restaurant, or nothing in its log to know a history by
         epoch, head, staff, mark = asked[0]
-        rows = await self._ask(self._pool, query, restaurant_id, head, *parameters)
+        rows = await self._ask(self._pool, query, restaurant_id, head, restaurant_id, head, *parameters)
         if rows is None:
             outcome = "away"
         elif not rows or rows[0][1] < staff:  # what has no revision is counted there
             outcome = "behind"
-        else:
-            revision, _, found = rows[0][:3]
-            if revision != head:  # it has been given more since
-                mark = await self._mark_at(restaurant_id, revision)
-            if found is not None and found == mark:
-                self._why = ""
-                metrics.STANDBY.labels("standby").inc()
-                return _Exact(epoch, revision, [row[3:] for row in rows])
+        elif rows[0][3] != mark:
             outcome = "foreign"
             self._rest("its history is another one than the primary's")
+        else:
+            revision, _, newest, _ = rows[0][:4]
+            # It has been given more since: perhaps a commit that waits for it, and that the primary does not show yet.
+            if revision == head or newest == await self._mark_at(restaurant_id, revision):
+                self._why = ""
+                metrics.STANDBY.labels("standby").inc()
+                return _Exact(epoch, revision, [row[4:] for row in rows])
+            outcome = "ahead"
         metrics.STANDBY.labels(outcome).inc()
         return None
 

@@ -223,6 +223,32 @@ async def test_a_promoted_standby_is_never_believed_even_where_its_revisions_are
         assert "no standby any more" in (await relay.health())["problems"][0]
 
 
+async def test_a_commit_that_waits_for_its_standby_is_not_shown_before_the_primary_shows_it(
+    copied: tuple[str, Standby, str], primary: TestCluster
+) -> None:
+    """The standby has it already. Whoever was sent it would be ahead of everybody."""
+    conninfo, copy, name = copied
+    async with reading(conninfo, copy.tcp(name)) as relay:
+        await asyncio.to_thread(seat, conninfo, 1)
+        await has_all(conninfo, copy)
+        primary.say("alter system set synchronous_standby_names = 'nobody'")
+        primary.say("select pg_reload_conf()")
+        try:
+            waiting = asyncio.create_task(asyncio.to_thread(seat, conninfo, 2))
+            there = "select exists (select from pos.tables where id = 'psql-2')"
+            await until(lambda: asyncio.to_thread(execute, copy.tcp(name), there), what="the change at the standby")
+            with ends("ahead"):
+                found = (await relay.get("/api/tables"))[2]
+            assert [row["id"] for row in found["tables"]] == ["psql-1"]
+            assert await said(relay) == GREEN
+        finally:
+            primary.say("alter system reset synchronous_standby_names")
+            primary.say("select pg_reload_conf()")
+        await waiting
+        with ends("standby"):
+            assert len((await relay.get("/api/tables"))[2]["tables"]) == 2
+
+
 async def test_a_read_address_of_another_database_is_never_believed(
     copied: tuple[str, Standby, str], primary: TestCluster
 ) -> None:
