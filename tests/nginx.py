@@ -40,23 +40,31 @@ http {{
 """
 
 
-def deployed(port: int, servers: Sequence[tuple[str, int]]) -> str:
-    """deploy/nginx.conf, listening on a port of this machine, with these relays for its own."""
+def deployed(port: int, servers: Sequence[tuple[str, int]], pem: tuple[Path, Path] | None = None) -> str:
+    """deploy/nginx.conf, listening on a port of this machine, with these relays for its own.
+
+    With `pem`, a certificate and its key, its lines for TLS are in force.
+    """
     lines = "\n".join(f"server {host}:{each} max_fails=0;" for host, each in servers)
     text, found = re.subn(r"( *server 127\.0\.0\.1:\d+ max_fails=0;\n)+", lambda _: f"{lines}\n", DEPLOYED.read_text())
     assert found == 1
     text, found = re.subn(r"^    listen 8080;$", f"    listen 127.0.0.1:{port};", text, flags=re.MULTILINE)
     assert found == 1
+    if pem:
+        text, found = re.subn(r"^    # (listen 443 ssl|ssl_\w+ .*);$", r"    \1;", text, flags=re.MULTILINE)
+        assert found == 4
+        text = text.replace(f"listen 127.0.0.1:{port};", "").replace("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;")
+        text = text.replace("/etc/ssl/minipos.pem", str(pem[0])).replace("/etc/ssl/minipos.key", str(pem[1]))
     return text
 
 
 class Nginx(Reachable):
     """nginx in front of relays; `url` is where terminals connect."""
 
-    def __init__(self, servers: Sequence[tuple[str, int]]) -> None:
+    def __init__(self, servers: Sequence[tuple[str, int]], pem: tuple[Path, Path] | None = None) -> None:
         self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="relay-nginx-"))
-        (self._folder / "minipos-relay.conf").write_text(deployed(self.port, servers))
+        (self._folder / "minipos-relay.conf").write_text(deployed(self.port, servers, pem))
         configuration = self._folder / "nginx.conf"
         configuration.write_text(AROUND.format(folder=self._folder))
         self._process = subprocess.Popen(["nginx", "-p", self._folder, "-c", configuration], process_group=0)
