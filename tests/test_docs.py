@@ -25,10 +25,11 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 README, PROTOCOL, GUARANTEES = ROOT / "README.md", ROOT / "docs" / "protocol.md", ROOT / "docs" / "guarantees.md"
-DBA, TERMINALS, OPERATIONS, PERFORMANCE = (
-    ROOT / "docs" / f"{name}.md" for name in ("dba", "terminals", "operations", "performance")
+DBA, TERMINALS, OPERATIONS, PERFORMANCE, SECURITY = (
+    ROOT / "docs" / f"{name}.md" for name in ("dba", "terminals", "operations", "performance", "security")
 )
-PAGES = [README, PROTOCOL, GUARANTEES, DBA, TERMINALS, OPERATIONS, PERFORMANCE, ROOT / "CHANGELOG.md"]
+PAGES = [README, PROTOCOL, GUARANTEES, DBA, TERMINALS, OPERATIONS, PERFORMANCE, SECURITY, ROOT / "CHANGELOG.md"]
+TABLES_OF_TESTS = [GUARANTEES, SECURITY]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -206,17 +207,19 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     assert set(re.findall(r"(?:`|\$ |=\S+ )make ([a-z0-9-]+)", page.read_text())) <= set(targets)
 
 
-def test_every_test_that_the_guarantees_name_exists() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", GUARANTEES.read_text())
+@pytest.mark.parametrize("page", TABLES_OF_TESTS, ids=lambda page: page.name)
+def test_every_test_that_a_table_names_exists(page: Path) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text())
     assert len(named) > 30
     for file, name in named:
         assert (ROOT / file).is_file(), file
         assert not name or re.search(rf"^ *(?:async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), name
 
 
-def test_every_row_of_the_guarantees_names_what_shows_it() -> None:
-    rows = [line.strip("| ").split(" | ") for line in GUARANTEES.read_text().splitlines() if line.startswith("| ")]
-    shown = [row[-1] for row in rows[2:] if not row[0].startswith("**")]
+@pytest.mark.parametrize("page", TABLES_OF_TESTS, ids=lambda page: page.name)
+def test_every_row_of_a_table_of_tests_names_what_shows_it(page: Path) -> None:
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")]
+    shown = [row[-1] for row in rows if not row[0].startswith("**") and row[-1] not in ("test", "---")]
     assert len(shown) > 30
     assert [cell for cell in shown if not re.search(r"`(?:tests/|make )", cell)] == []
 
