@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 import websockets
 import yaml
+from starlette.routing import Route
 
+from relay import pages
 from relay.settings import Settings
 from tests.cluster import TestCluster, free_port
 from tests.nginx import Nginx, needs_nginx
@@ -58,7 +60,7 @@ async def balanced(database: str) -> AsyncIterator[tuple[Nginx, RelayProcess, Re
 
 
 @needs_nginx
-async def test_nginx_leads_terminals_and_requests_to_the_relays_and_nothing_else(database: str) -> None:
+async def test_nginx_leads_terminals_and_requests_to_the_relays_but_no_metrics(database: str) -> None:
     async with balanced(database) as (nginx, one, other):
         async with terminals(nginx.url, TERMINALS):
             shares = [(await relay.health())["clients"] for relay in (one, other)]
@@ -66,9 +68,14 @@ async def test_nginx_leads_terminals_and_requests_to_the_relays_and_nothing_else
             assert sum(shares) == TERMINALS
         async with Terminal(f"ws://127.0.0.1:{nginx.port}/"):
             pass
-        for path in ("/health", "/health/ready", "/api/sync", "/api/tables"):
+        files = [route.path for route in pages.routes() if isinstance(route, Route)]
+        assert {"/", "/minipos-sync.js"} <= set(files)
+        for path in ("/health", "/health/ready", "/api/sync", "/api/tables", *files):
             assert (await nginx.get(path))[0] == 200, path
-        assert (await nginx.get("/metrics"))[0] == 404  # for whoever runs it, at a relay's own port
+        # For whoever runs it, at a relay's own port.
+        assert (await one.get("/metrics"))[0] == 200
+        for path in ("/metrics", "/metrics?x", "//metrics", "/%6detrics", "/./metrics", "/metrics/", "/api/../metrics"):
+            assert (await nginx.get(path))[0] == 404, path
         page = {"Origin": f"http://127.0.0.1:{nginx.port}"}
         async with websockets.connect(nginx.url, additional_headers=page):
             pass
