@@ -250,7 +250,8 @@ class Conversation:
             if not retryable:
                 self._tell("fault", f"{data['code']}: {data['message']}")
         elif retryable:
-            self.outbox.postpone(mutation, now)
+            after = data.get("retryAfter", 0)
+            self.outbox.postpone(mutation, now, min(float(after), RETRY_MOST))
         else:
             self.outbox.refuse(mutation, data)
 

@@ -162,11 +162,11 @@ class Outbox:
         self.prune()
         self._tell("acknowledged", mutation)
 
-    def postpone(self, mutation: Mutation, now: float) -> None:
-        """It may be done later: it goes out again, and nothing behind it before."""
+    def postpone(self, mutation: Mutation, now: float, after: float = 0.0) -> None:
+        """It may be done later: it goes out again, not before `after` seconds, and nothing behind it before."""
         if mutation is self.in_flight:
             self.in_flight = None
-            self._deliver_at = now + full_jitter(self._refusals, *self._delays)
+            self._deliver_at = now + after + full_jitter(self._refusals, *self._delays)
             self._refusals += 1
 
     def refuse(self, mutation: Mutation, error: Row) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -377,7 +378,9 @@ def _refusal(error: Exception) -> tuple[int, str]:
                 f"the relay refuses the connection ({status}): {error.response.body.decode(errors='replace')}",
             )
         if (seconds := headers.get("Retry-After", "")).isdigit():
-            return 1013, f"the relay is busy ({status}); retry after {seconds} s"
+            # Not to the second: a thousand that were told the same would come back in step.
+            after = int(seconds) + random.random()  # noqa: S311 - spreads load, keeps no secret
+            return 1013, f"the relay is busy ({status}); retry after {after:.1f} s"
     return LOST, str(error) or "the relay does not answer"
 
 

@@ -354,10 +354,10 @@ class Outbox {
   }
 
   /** It may be done later: it goes out again, and nothing behind it before. */
-  postpone(mutation, now) {
+  postpone(mutation, now, after = 0) {
     if (mutation !== this.inFlight) return
     this.inFlight = null
-    this.#deliverAt = now + fullJitter(this.#refusals++, this.#timing)
+    this.#deliverAt = now + after + fullJitter(this.#refusals++, this.#timing)
   }
 
   /** It is not done, and what was shown of it is rolled back. */
@@ -601,7 +601,7 @@ class Conversation {
 
   #error(mutation, data, now) {
     const retryable = data.retryable || RETRYABLE.includes(data.code)
-    if (mutation && retryable) this.outbox.postpone(mutation, now)
+    if (mutation && retryable) this.outbox.postpone(mutation, now, Math.min(Number(data.retryAfter ?? 0), RETRY_MOST))
     else if (mutation) this.outbox.refuse(mutation, data)
     else if (!retryable) this.#tell('fault', `${data.code}: ${data.message}`)
   }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from typing import Any
 
 import pytest
@@ -92,6 +93,19 @@ async def test_what_may_be_done_later_is_repeated_and_nothing_overtakes_it(
     last = await line.hears("UPDATE_TABLE")
     assert (mutation["id"], last["id"]) == (first, second)
     assert len(set(line.texts[2:6])) == 1, "a repeat has the same bytes"
+
+
+async def test_what_comes_too_fast_is_repeated_when_the_relay_said(scripted: ScriptedRelay, terminal: Driven) -> None:
+    line = await scripted.line()
+    await line.syncs(4)
+    await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 1})
+    mutation = await line.hears("UPDATE_TABLE")
+    refused_at = time.monotonic()
+    await line.refuses(mutation, "RATE_LIMITED", retryable=True, retryAfter=2)
+    again = await line.hears("UPDATE_TABLE")
+    assert time.monotonic() - refused_at >= 2.0
+    assert again == mutation
+    await line.acknowledges(again, 5)
 
 
 async def test_what_was_not_acknowledged_goes_first_over_the_next_connection(
