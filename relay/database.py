@@ -13,7 +13,7 @@ from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row, tuple_row
+from psycopg.rows import TupleRow
 
 from .answers import Answer
 from .errors import DatabaseUnavailable, OnlyStandby, UnknownRestaurant
@@ -268,7 +268,7 @@ class Database:
         """
         async with self._writes.connection() as connection:
             try:
-                return await self._writes.fetch(
+                found = await self._writes.fetch(
                     connection,
                     """select code, message, field, revision, version, details::text
                        from pos.apply(%s, %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
@@ -286,8 +286,8 @@ class Database:
                         [m.role for m in mutations],
                     ),
                     self._settings.statement_ms / 1000 + COMMIT_SECONDS,
-                    class_row(Answer),
                 )
+                return [Answer(*row) for row in found]
             except psycopg.Error as error:
                 if connection.closed:
                     raise  # perhaps after the commit
@@ -318,7 +318,7 @@ class Database:
 
 async def _fetch(chosen: Pool, seconds: float, query: LiteralString, parameters: Sequence[object]) -> list[Any]:
     async with chosen.connection() as connection:
-        return await chosen.fetch(connection, query, parameters, seconds, tuple_row)
+        return await chosen.fetch(connection, query, parameters, seconds)
 
 
 def text_array(texts: Iterable[str | None]) -> str:

@@ -11,10 +11,11 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.rows import AsyncRowFactory, TupleRow
+from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from .errors import DatabaseUnavailable, OnlyStandby
+from .exchange import Statement, exchange, is_refusal
 
 CONNECT_SECONDS = 3  # libpq's connect_timeout, per host; whole seconds, at least 2
 POOL_SECONDS = 2.0  # to wait for a connection before the database counts as away
@@ -102,13 +103,8 @@ class Pool:
             raise DatabaseUnavailable(str(error)) from error
 
     async def fetch(
-        self,
-        connection: AsyncConnection[TupleRow],
-        query: LiteralString,
-        parameters: Sequence[object],
-        seconds: float,
-        row_factory: AsyncRowFactory[T],
-    ) -> list[T]:
+        self, connection: AsyncConnection[TupleRow], query: LiteralString, parameters: Sequence[object], seconds: float
+    ) -> list[tuple[Any, ...]]:
         """The rows of a statement, run in a transaction of its own and committed.
 
         Raises what psycopg raises where the server refused it, or it was never sent: nothing is committed then.
@@ -117,37 +113,15 @@ class Pool:
         # Whom we hang up on works on: the server must end it by itself, and no later.
         statement_seconds = min(self._statement_seconds, seconds)
         bounds = f"{self._lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms"
-
-        async def run() -> list[T]:
-            complete = False
-            try:
-                async with connection.cursor(row_factory=row_factory) as cursor:
-                    # One round trip. With a COMMIT of its own, for an error that comes with the end of the pipeline,
-                    # such as a full notification queue, is an IndexError to psycopg 3.3.
-                    async with connection.pipeline():
-                        await connection.execute("begin")
-                        await connection.execute(BOUNDS, bounds)
-                        await cursor.execute(query, parameters)
-                        complete = True
-                        await connection.execute("commit")
-                    return await cursor.fetchall()
-            except Exception as error:
-                if complete and not _is_refusal(error):
-                    # A backend that is ended says so (57P01) before its socket is closed, perhaps after the commit.
-                    connection.pgconn.finish()
-                    raise DatabaseUnavailable(str(error)) from error
-                if not connection.closed:
-                    await connection.rollback()
+        both = Statement(connection, BOUNDS, bounds), Statement(connection, query, parameters)
+        try:
+            _, result = await exchange(connection.pgconn, both, seconds)
+            return both[1].rows(result)
+        except Exception as error:
+            if is_refusal(error):
                 raise
-
-        return await answer(connection, run(), seconds)
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether the server says that it rolled back and goes on: an ERROR, and not the FATAL last word of a backend."""
-    if not isinstance(error, psycopg.Error):
-        return False
-    return (error.diag.severity_nonlocalized or error.diag.severity) == "ERROR"
+            connection.pgconn.finish()
+            raise DatabaseUnavailable(str(error)) from error
 
 
 @asynccontextmanager

@@ -23,9 +23,10 @@ LAYERS = """
     terminal
     tailing
     pages
-    answers auth frames inbound keepalive logs metrics origins pools strictjson values vault versions
+    answers auth exchange frames inbound keepalive logs metrics origins strictjson values vault versions
     settings
-    admission bodies embedded findings gathering jwts rates schema wire window
+    admission bodies embedded findings gathering jwts pools rates wire window
+    schema
     asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
     appmessages cards database
     actors appdata enrolments retention snapshots standby

@@ -1,0 +1,146 @@
+"""One round trip is one transaction, and its end is known or said to be unknown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from relay.exchange import Statement, exchange, is_refusal, numbered
+from tests.proxy import proxied
+from tests.waiting import until
+
+PATIENCE = 60.0  # seconds, on a busy machine
+Asked = tuple[LiteralString, Sequence[object]]
+NOTE: LiteralString = "insert into notes (note) values (%s)"
+
+
+@asynccontextmanager
+async def connected(conninfo: str) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    async with await AsyncConnection.connect(conninfo, autocommit=True, connect_timeout=30) as connection:
+        await connection.execute("create table if not exists notes (note text)")
+        yield connection
+
+
+async def ask(connection: AsyncConnection[TupleRow], *asked: Asked, seconds: float = PATIENCE) -> list[list[Any]]:
+    statements = [Statement(connection, *one) for one in asked]
+    results = await exchange(connection.pgconn, statements, seconds)
+    return [one.rows(result) for one, result in zip(statements, results, strict=True)]
+
+
+def notes(conninfo: str) -> list[str]:
+    with psycopg.connect(conninfo) as other:
+        return [note for (note,) in other.execute("select note from notes order by note")]
+
+
+async def test_all_statements_are_one_transaction(database: str) -> None:
+    async with connected(database) as connection:
+        asked: list[Asked] = [
+            (NOTE, ["a"]),
+            ("select set_config('a.b', %s, true)", ["x"]),
+            ("select current_setting('a.b'), 2", []),
+        ]
+        assert await ask(connection, *asked) == [[], [("x",)], [("x", 2)]]
+        assert notes(database) == ["a"]
+        assert (await ask(connection, ("select coalesce(current_setting('a.b', true), '')", []))) == [[("",)]]
+
+
+async def test_what_is_refused_leaves_nothing_and_the_connection_goes_on(database: str) -> None:
+    async with connected(database) as connection:
+        for place in range(3):
+            asked: list[Asked] = [(NOTE, ["a"]), (NOTE, ["b"])]
+            asked.insert(place, ("select 1 / %s", [0]))
+            with pytest.raises(psycopg.errors.DivisionByZero) as refused:
+                await ask(connection, *asked)
+            assert is_refusal(refused.value)
+        assert notes(database) == []
+        assert await ask(connection, ("select %s::int", [7])) == [[(7,)]]
+
+
+async def test_an_error_at_the_end_of_the_transaction_is_a_refusal(database: str) -> None:
+    async with connected(database) as connection:
+        await connection.execute("alter table notes add constraint once unique (note) deferrable initially deferred")
+        with pytest.raises(psycopg.errors.UniqueViolation) as refused:
+            await ask(connection, (NOTE, ["a"]), (NOTE, ["a"]))
+        assert is_refusal(refused.value)
+        assert notes(database) == []
+        await ask(connection, (NOTE, ["a"]))
+        assert notes(database) == ["a"]
+
+
+async def test_what_fills_every_buffer_on_the_way_goes_both_ways(database: str) -> None:
+    async with proxied(database) as proxy, connected(proxy.conninfo) as connection:
+        text = "0123456789ü" * 800_000
+        asked: list[Asked] = [("select %s::text", [text]) for _ in range(3)]
+        assert await ask(connection, *asked) == [[(text,)]] * 3
+
+
+async def test_a_value_that_cannot_be_sent_is_refused_before_anything_is(database: str) -> None:
+    async with connected(database) as connection:
+        with pytest.raises(psycopg.DataError):
+            await ask(connection, (NOTE, ["a"]), (NOTE, ["a nul \0 in it"]))
+        assert notes(database) == []
+        assert await ask(connection, ("select 1", [])) == [[(1,)]]
+
+
+async def test_a_connection_whose_answer_is_not_waited_for_is_closed(database: str) -> None:
+    async with connected(database) as connection:
+        with pytest.raises(psycopg.OperationalError, match=r"no answer from the server within 0\.05 s"):
+            await ask(connection, ("select pg_sleep(%s)", [PATIENCE]), seconds=0.05)
+        assert connection.closed
+
+
+async def test_a_connection_is_closed_when_its_asker_is_cancelled(database: str) -> None:
+    async with connected(database) as connection:
+        task = asyncio.create_task(ask(connection, ("select pg_sleep(%s)", [PATIENCE])))
+        with psycopg.connect(database, autocommit=True) as other:
+            asleep: LiteralString = (
+                "select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+            )
+            await until(lambda: other.execute(asleep).rowcount == 1, within=PATIENCE)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert connection.closed
+
+
+@pytest.mark.parametrize("ended", ["backend", "link"])
+async def test_an_end_that_comes_without_an_answer_is_no_refusal(database: str, ended: str) -> None:
+    async with proxied(database) as proxy, connected(proxy.conninfo) as connection:
+        task = asyncio.create_task(ask(connection, (NOTE, ["a"]), ("select pg_sleep(%s)", [PATIENCE])))
+        with psycopg.connect(database, autocommit=True) as other:
+            end: LiteralString = """select pg_terminate_backend(pid) from pg_stat_activity
+                                    where wait_event = 'PgSleep' and datname = current_database()"""
+            asleep: LiteralString = (
+                "select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+            )
+            await until(lambda: other.execute(asleep).rowcount == 1, within=PATIENCE)
+            if ended == "backend":
+                other.execute(end)
+            else:
+                proxy.reset()
+        with pytest.raises(psycopg.OperationalError) as lost:
+            await task
+        assert not is_refusal(lost.value)
+        assert connection.closed
+
+
+async def test_a_dead_connection_says_so(database: str) -> None:
+    async with proxied(database) as proxy, connected(proxy.conninfo) as connection:
+        proxy.reset()
+        with pytest.raises(psycopg.OperationalError):
+            await ask(connection, ("select 1", []))
+        assert connection.closed
+
+
+def test_values_are_numbered() -> None:
+    assert numbered("select f(%s, %s), %s::text") == b"select f($1, $2), $3::text"
+    for query in ("select 5 % 2", "select '%t'"):
+        with pytest.raises(ValueError, match="a % that is no %s"):
+            numbered(query)
