@@ -128,6 +128,9 @@ class _Answer:
             if result is None:
                 continue
             if result.status == pq.ExecStatus.PIPELINE_SYNC:
+                # A pooler's connection may listen for somebody else; what nobody takes would gather in libpq.
+                while self._pgconn.notifies():
+                    pass
                 self._complete.set_result(None)
                 return
             self._results.append(result)

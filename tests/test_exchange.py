@@ -131,6 +131,24 @@ async def test_an_end_that_comes_without_an_answer_is_no_refusal(database: str, 
         assert connection.closed
 
 
+async def test_what_a_connection_hears_does_not_gather(database: str) -> None:
+    async with connected(database) as connection:
+        await connection.execute("listen somebody")
+        await ask(connection, ("select pg_notify('somebody', n::text) from generate_series(1, 9) as n", []))
+        await ask(connection, ("select 1", []))
+        assert connection.pgconn.notifies() is None
+
+
+async def test_the_last_word_of_a_backend_counts_although_the_link_stays(database: str) -> None:
+    async with proxied(database) as proxy, connected(proxy.conninfo) as connection:
+        proxy.end_after(b"needle")
+        with pytest.raises(psycopg.errors.AdminShutdown) as lost:
+            await ask(connection, (NOTE, ["needle"]), seconds=20.0)
+        assert not is_refusal(lost.value)
+        assert connection.closed
+        assert notes(database) == ["needle"]
+
+
 async def test_a_dead_connection_says_so(database: str) -> None:
     async with proxied(database) as proxy, connected(proxy.conninfo) as connection:
         proxy.reset()
