@@ -15,10 +15,10 @@ export PG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run dev test check lint types audit test-18 test-15 model mutants chaos patroni soak bench week format wheel lock clean
+.PHONY: help setup run dev test check lint types audit test-18 test-15 model mutants chaos patroni soak bench week screenshots format wheel lock clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/made ## make the environment in .venv (PYTHON=... names the interpreter)
 
@@ -91,6 +91,12 @@ bench: setup ## measure the relay beside what else there is, five minutes (PEERS
 
 week: setup ## prune a week of a busy restaurant while changes go on, and say how late they come (WEEK_CHANGES=1000000)
 	$(BIN)/python -m tests.week
+
+screenshots: export SCREENSHOTS ?= build/screenshots
+screenshots: setup ## pictures of the pages at three sizes and in both themes, in build/screenshots
+	@mkdir -p "$(SCREENSHOTS)"
+	$(BIN)/pytest -q tests/pages -k pictures $(ARGS)
+	@echo "they are in $(SCREENSHOTS)"
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check

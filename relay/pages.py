@@ -22,7 +22,8 @@ TYPES = {
 # text of a terminal ever became markup, it still could not run (Content Security Policy Level 3; Trusted Types).
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types worker"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types worker"
 )
 PAGE_HEADERS = {
     "Content-Security-Policy": POLICY,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,8 +43,8 @@ async def have_an_evening(conninfo: str) -> None:
     async with local_relay(conninfo) as relay, Terminal(relay.url) as terminal:
         asked = [await terminal.settings(SETTINGS)]
         for id_, name, price, category, description in DISHES:
-            dish = {"id": id_, "name": name, "price": price, "category": category, "description": description}
-            asked.append(await terminal.dish("add_item", dish))
+            added = {"id": id_, "name": name, "price": price, "category": category, "description": description}
+            asked.append(await terminal.dish("add_item", added))
         await terminal.answered(asked[-1])
         for table, guests, minutes, had in SEATED:
             since = (now - timedelta(minutes=minutes)).isoformat()
@@ -60,10 +59,14 @@ async def have_an_evening(conninfo: str) -> None:
             paid = (now - timedelta(minutes=minutes)).isoformat()
             line = _line(terminal, f"p{number}", dish, quantity)
             total = line["price"] * quantity * 1155 / 1000
-            order_row = {"id": f"POS-{now:%m%d%Y}-00{number}", "tableNumber": table_number, "customerName": None}
+            order_row: dict[str, Any] = {
+                "id": f"POS-{now:%m%d%Y}-00{number}",
+                "tableNumber": table_number,
+                "customerName": None,
+            }
             order_row |= {"orderDate": f"{now:%Y-%m-%d}", "status": "completed", "total": total, "items": [line]}
             order_row |= {"createdAt": paid, "paidAt": paid, "payment": "card" if number % 2 else "cash", "guests": 2}
-            asked.append(await terminal.order("add", json.loads(json.dumps(order_row))))
+            asked.append(await terminal.order("add", order_row))
         for mutation in asked:
             answered = await terminal.answered(mutation)
             assert answered.state == "acknowledged", answered.error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest_asyncio
 from playwright.async_api import expect
@@ -19,7 +20,7 @@ from tests.relays import relay_process
 async def guarded(shop: str, windows: Windows) -> AsyncIterator[Floor]:
     """A floor whose relay asks for a token."""
     port = str(free_port())
-    settings = {"PORT": port, "RELAY_AUTH": "token", "RELAY_ORIGINS": f"http://127.0.0.1:{port}"}
+    settings: dict[str, Any] = {"PORT": port, "RELAY_AUTH": "token", "RELAY_ORIGINS": f"http://127.0.0.1:{port}"}
     async with relay_process(shop, **settings) as relay:
         yield Floor(shop, relay, windows)
 

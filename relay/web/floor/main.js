@@ -134,6 +134,7 @@ function build() {
     event.preventDefault()
     $('#main').focus()
   })
+  $('#banners').setAttribute('aria-label', T.connection.title)
   $('#banners').append(...status.banners)
   $('#notices').append(notices.element)
   $('#main').replaceChildren(...Object.values(views).map(({ element }) => element))
@@ -218,10 +219,13 @@ try {
 }
 await begin(store)
 addEventListener('hashchange', goOn)
+document.getElementById('side').addEventListener('click', ({ target, currentTarget }) => {
+  if (target === currentTarget) app.go('#/floor') // beside the table that covers the page
+})
 covering.addEventListener('change', cover)
 addEventListener('keydown', (event) => {
   const isTyping = event.target.value && event.target.matches('input, textarea') // Escape empties it first
-  if (event.key === 'Escape' && app.route.table !== null && !isTyping && !document.querySelector('dialog')) app.go('#/floor')
+  if (event.key === 'Escape' && app.route.table !== null && !isTyping && !document.querySelector('dialog[open]')) app.go('#/floor')
 })
 setInterval(refresh, MINUTE)
 cover()

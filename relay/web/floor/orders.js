@@ -80,7 +80,7 @@ function makeRow(app, { id }) {
 export function makeOrders(app) {
   const today = h('span.muted')
   const clear = h(
-    'button.button.danger',
+    'button.button.danger.quiet',
     { type: 'button', onclick: () => sure(T.orders.clearSure, T.orders.clearHint, T.orders.clear, () => app.acts.order('clear', {})) },
     T.orders.clear,
   )

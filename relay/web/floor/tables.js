@@ -104,13 +104,15 @@ export function makeFloor(app) {
       app.refresh()
     },
   })
-  const add = h('button.button', { type: 'button', onclick: () => tableDialog(app, null) }, icon('plus', 's'), T.floor.add)
+  const addOne = h('button.card.table.add', { type: 'button', onclick: () => tableDialog(app, null) }, icon('plus'), T.floor.add)
+  const add = h('div.table-item', { role: 'listitem' }, addOne)
+  grid.append(add) // and the tables before it
   const addFirst = h('button.button.primary', { type: 'button', onclick: () => tableDialog(app, null) }, T.floor.add)
   const empty = h('div.empty', {}, icon('floor'), h('p', {}, T.floor.empty), h('p.small', {}, T.floor.emptyHint), addFirst)
   const none = h('p.empty', {}, T.floor.none)
   const skeleton = h('div.tables', { 'aria-hidden': 'true' }, ...Array.from({ length: 8 }, () => h('div.card.table.skeleton')))
   const loading = h('div', {}, h('p.visually-hidden', { role: 'status' }, T.loading), skeleton)
-  const tools = h('div.tools', {}, h('div.segments', { role: 'group', 'aria-label': T.floor.filtersLabel }, ...buttons), find, add)
+  const tools = h('div.tools', {}, h('div.segments', { role: 'group', 'aria-label': T.floor.filtersLabel }, ...buttons), find)
   const element = h('section.view.floor', { 'aria-label': T.views.floor }, h('h1.visually-hidden', {}, T.views.floor), tools, loading, empty, none, grid)
 
   const list = keyed(grid, {
@@ -144,7 +146,8 @@ export function makeFloor(app) {
       tools.hidden = isLoading || rows.length === 0
       empty.hidden = isLoading || rows.length > 0
       none.hidden = isLoading || rows.length === 0 || shown.length > 0
-      grid.hidden = isLoading
+      grid.hidden = isLoading || rows.length === 0
+      add.hidden = filter !== 'all' || sought !== ''
       find.hidden = rows.length <= 24
       for (const [name, number] of counts) {
         say(number, String(name === 'all' ? rows.length : rows.filter(({ status }) => status === name).length))
