@@ -246,4 +246,4 @@ class Reads:
 
 async def _fetch(pool: Pool, seconds: float, query: LiteralString, *parameters: object) -> list[Any]:
     async with pool.connection() as connection:
-        return await pool.fetch(connection, query, parameters, seconds, psycopg.rows.tuple_row)
+        return await pool.fetch(connection, query, parameters, seconds)
