@@ -34,6 +34,12 @@ STALE_SECONDS = 1.0  # a connection that fails sooner was dead before it was use
 WRITERS = 2  # connections: one for batches, one for restaurants that are held up
 LIVE = 3  # connections of the listener's own, to read, sweep and prove: no snapshot keeps them waiting
 
+APPLY: LiteralString = """
+    select code, message, field, revision, version, details::text
+    from pos.apply(%s, %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s,
+                   %s::text[])"""
+APPLY_TRACED: LiteralString = APPLY.removesuffix(")") + ", %s::text[])"
+
 PRUNED = ("mutations", "tombstones", "messages", "batches", "claims", "replacements", "counters")
 
 # What says that a statement gave way to another transaction.
@@ -258,8 +264,17 @@ class Database:
         )
         return dict(zip(PRUNED, found[0], strict=True))
 
-    async def apply(self, batch_id: uuid.UUID, mutations: Sequence[Mutation], *, isolate: bool) -> list[Answer]:
+    async def apply(
+        self,
+        batch_id: uuid.UUID,
+        mutations: Sequence[Mutation],
+        *,
+        isolate: bool,
+        traceparents: Sequence[str | None] | None = None,
+    ) -> list[Answer]:
         """Apply a batch in one transaction; one answer for each mutation, in their order.
+
+        `traceparents` are kept with the changes, one for each mutation.
 
         With `isolate` every mutation has a block of its own, so that one that fails leaves the others alone. Raises
         LockedOut and psycopg.Error, nothing applied (a single mutation is answered instead of the latter); and
@@ -270,9 +285,7 @@ class Database:
             try:
                 found = await self._writes.fetch(
                     connection,
-                    """select code, message, field, revision, version, details::text
-                       from pos.apply(%s, %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
-                                      %s::text[], %s::bigint[], %s, %s::text[])""",
+                    APPLY if traceparents is None else APPLY_TRACED,
                     (
                         batch_id,
                         [m.restaurant_id for m in mutations],
@@ -284,6 +297,7 @@ class Database:
                         [m.if_version for m in mutations],
                         isolate,
                         [m.role for m in mutations],
+                        *([] if traceparents is None else [list(traceparents)]),
                     ),
                     self._settings.statement_ms / 1000 + COMMIT_SECONDS,
                 )

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -27,6 +28,9 @@ from .pools import is_pooled
 from .settings import Settings
 from .versions import complaint
 from .window import Change
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 log = logging.getLogger("relay.listener")
 
@@ -45,10 +49,11 @@ QUEUE_ALARM = 0.01  # of the notification queue; it is nearly empty as long as e
 class Listener:
     """Hears the doorbell and hands the hub what the log holds."""
 
-    def __init__(self, database: Database, hub: Hub, settings: Settings) -> None:
+    def __init__(self, database: Database, hub: Hub, settings: Settings, tracing: Tracing | None = None) -> None:
         self._database = database
         self._hub = hub
         self._settings = settings
+        self._tracing = tracing
         self._instance = secrets.token_hex(8)
         self._dirty: set[int] = set()
         self._rung = asyncio.Event()
@@ -248,7 +253,9 @@ class Listener:
             return
         cursors = {room.restaurant_id: room.head for room in rooms}
         windows = {room.restaurant_id: room.window for room in rooms}
+        asked_at = time.time_ns()
         epoch, read = await self._database.read_changes(cursors, rows=READ_ROWS, size=READ_BYTES, live=True)
+        read_at = time.time_ns()
         behind: dict[int, int] = {}
         for room in rooms:
             changes = read.get(room.restaurant_id)
@@ -277,6 +284,9 @@ class Listener:
                 )
                 self._hub.take(room, [encoded(row) for row in fresh])
                 self._count(room.restaurant_id, fresh)
+                if self._tracing is not None:
+                    ends = fresh[0].revision, fresh[-1].revision
+                    self._tracing.delivered(room.restaurant_id, ends, len(room.sessions), asked_at, read_at)
             if room.head < changes.head.revision:
                 self.ring(room.restaurant_id)
             self._hub.note_staff(room, changes.head.staff)

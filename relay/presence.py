@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import secrets
 import socket
 import time
 import uuid
@@ -61,8 +60,8 @@ class _Call(NamedTuple):
 class Presence:
     """Answers the roll calls of one instance; `port` is where it serves, once that is known."""
 
-    def __init__(self, database: Database, connections: Connections) -> None:
-        self.instance_id = secrets.token_hex(8)
+    def __init__(self, database: Database, connections: Connections, instance_id: str) -> None:
+        self.instance_id = instance_id
         self.port = 0
         self._host = socket.gethostname()
         self._database = database

@@ -51,6 +51,7 @@ class Message:
     if_version: int | None
     data: dict[str, object]
     data_text: str
+    traceparent: object  # as it came; whoever traces looks at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Mutation:
     if_version: int | None
     role: str | None = None
     actor: Actor = NOBODY
+    traceparent: object = None  # what the message says its trace is
 
 
 class Envelope(NamedTuple):
@@ -127,6 +129,7 @@ class Envelope(NamedTuple):
     if_version: int | None
     data: dict[str, object]
     data_text: str
+    traceparent: object
 
 
 Kind = Callable[[Envelope], Message]  # raises Refusal
@@ -183,8 +186,9 @@ def _envelope(text: str) -> Envelope:
     if not isinstance(data, dict):
         raise Refusal("VALIDATION", "data must be an object", field="data")
     return Envelope(
-        message["type"], message.get("clientId"), message.get("id"), _int(message.get("ifVersion")), data, data_text
-    )
+        message["type"], message.get("clientId"), message.get("id"), _int(message.get("ifVersion")), data, data_text,
+        message.get("traceparent"),
+    )  # fmt: skip
 
 
 def _data_text(text: str) -> str:

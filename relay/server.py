@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 import uvloop
@@ -20,7 +21,7 @@ from .appdata import AppData
 from .checksums import Checksums
 from .connections import Connections
 from .database import Database
-from .errors import DatabaseUnavailable, RelayError
+from .errors import DatabaseUnavailable, RelayError, SettingsError
 from .gate import Gate
 from .health import Health
 from .hub import Hub
@@ -34,6 +35,9 @@ from .upgrade import Sockets
 from .upkeep import Upkeep
 from .webapp import WebApp
 from .writer import Writer
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 log = logging.getLogger("relay.server")
 
@@ -76,8 +80,10 @@ class Relay:
         self.on_started = on_started
         self.database = Database(settings)
         self.hub = Hub(settings.window_changes, settings.window_bytes)
-        self.listener = Listener(self.database, self.hub, settings)
-        self.writer = Writer(self.database, settings, self.listener.ring)
+        self.instance_id = secrets.token_hex(8)
+        self.tracing = _tracing(settings, self.database, self.instance_id)
+        self.listener = Listener(self.database, self.hub, settings, self.tracing)
+        self.writer = Writer(self.database, settings, self.listener.ring, self.tracing)
         self.reads = Reads(self.database, settings)
         self.syncer = Syncer(self.database, self.reads, self.hub, settings, self.listener.ring)
         self.checksums = Checksums(self.database, settings, self.listener.ring)
@@ -95,7 +101,7 @@ class Relay:
         )
         self.health = Health(self.connections, self.listener, self.reads)
         self.upkeep = Upkeep(self.database, self.hub, settings)
-        self.presence = Presence(self.database, self.connections)
+        self.presence = Presence(self.database, self.connections, self.instance_id)
         self.listener.on_return = self.connections.pay
         self.listener.on_roll_call = self.presence.ring
         self.sockets = Sockets(settings.max_message_bytes, settings.heartbeat_seconds)
@@ -133,6 +139,8 @@ class Relay:
                     await parts
             finally:
                 await asyncio.gather(self.database.close(), self.reads.close())
+                if self.tracing is not None:
+                    await self.tracing.close()
 
     def stop(self) -> None:
         """Drain and end, as after SIGTERM."""
@@ -151,6 +159,8 @@ class Relay:
                 tasks.create_task(self.gate.run(), name="gate")
             tasks.create_task(self.upkeep.run(), name="upkeep")
             tasks.create_task(self.presence.run(), name="presence")
+            if self.tracing is not None:
+                tasks.create_task(self.tracing.run(), name="tracing")
 
     async def _schema(self) -> None:
         said: set[type[DatabaseUnavailable]] = set()
@@ -184,6 +194,18 @@ class Relay:
         except TimeoutError:
             log.warning("mutations are refused: the drain took too long", extra=fields(mutations=self.writer.pending))
             self.writer.give_up()
+
+
+def _tracing(settings: Settings, database: Database, instance_id: str) -> Tracing | None:
+    if not settings.tracing:
+        return None
+    try:
+        from .tracing import Tracing
+    except ImportError as error:
+        raise SettingsError(
+            [f"RELAY_TRACING is on and {error.name} is missing; pip install 'minipos-relay[tracing]', or set it off"]
+        ) from None
+    return Tracing(database, instance_id)
 
 
 def serve(settings: Settings, on_started: Callable[[int], None] = lambda _port: None) -> None:

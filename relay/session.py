@@ -165,6 +165,7 @@ class Session:
             if_version=message.if_version,
             role=self.role,
             actor=self.actor,
+            traceparent=message.traceparent,
         )
         return Submit(mutation, acknowledge=message.id is not None or message.type == "NEXT_ORDER_ID")
 

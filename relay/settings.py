@@ -105,6 +105,7 @@ class Settings:
     )
     log_level: str = env("LOG_LEVEL", choice("debug", "info", "warning", "error"), "info", "Least level to log")
     log_format: str = env("LOG_FORMAT", choice("text", "json"), "text", "Form of a log line")
+    tracing: bool = env("RELAY_TRACING", SWITCHED, "off", "Send spans to OpenTelemetry, as the OTEL_ variables say")
 
     # protocol
     max_message_bytes: int = env(

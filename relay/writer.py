@@ -13,9 +13,10 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from . import metrics
 from .actors import Actors
@@ -25,6 +26,9 @@ from .errors import DatabaseUnavailable, Refusal
 from .logs import fields
 from .protocol import Mutation
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 log = logging.getLogger("relay.writer")
 
@@ -50,6 +54,7 @@ class Pending:
     answer: asyncio.Future[Answer]
     since: float = field(default_factory=time.monotonic)
     held: bool = False  # by a lock, at its last attempt
+    span: Any = None  # of Tracing.received, where that is on
 
     @property
     def terminal(self) -> tuple[int, str]:
@@ -69,8 +74,11 @@ class Pending:
 class Writer:
     """The way of every mutation into the database. `ring` is called with each restaurant that was committed to."""
 
-    def __init__(self, database: Database, settings: Settings, ring: Callable[[int], None]) -> None:
+    def __init__(
+        self, database: Database, settings: Settings, ring: Callable[[int], None], tracing: Tracing | None = None
+    ) -> None:
         self._database = database
+        self._tracing = tracing
         self._actors = Actors(database)
         self._settings = settings
         self._ring = ring
@@ -111,6 +119,9 @@ class Writer:
         pending = Pending(mutation, asyncio.get_running_loop().create_future())
         self._characters += len(mutation.body)
         pending.answer.add_done_callback(partial(self._forget, len(mutation.body)))
+        if self._tracing is not None:
+            pending.span = self._tracing.received(mutation)
+            pending.answer.add_done_callback(partial(self._tracing.answered, pending.span))
         if mutation.restaurant_id in self._parked:
             self._lane.append(pending)
             self._lane_queued.set()
@@ -255,7 +266,8 @@ class Writer:
         """Apply a batch and answer it; whether some of it was held up and waits in the lane."""
         again = self._put_behind if isolate else self._park
         try:
-            answers = await self._apply(batch, isolate=isolate)
+            with self._tracing.batch([p.span for p in batch]) if self._tracing else nullcontext() as traceparents:
+                answers = await self._apply(batch, traceparents, isolate=isolate)
         except LockedOut:
             # The sum of its waits was too long. Nobody can say for whom, so each restaurant is tried on its own.
             if isolate:
@@ -291,7 +303,9 @@ class Writer:
             again(left)
         return any(p.held for p in batch)
 
-    async def _apply(self, batch: list[Pending], *, isolate: bool) -> list[Answer]:
+    async def _apply(
+        self, batch: list[Pending], traceparents: list[str | None] | None, *, isolate: bool
+    ) -> list[Answer]:
         """Apply once, whatever happens to the connection: the batch's id tells whether it was committed."""
         batch_id = uuid.uuid4()
         mutations = [p.mutation for p in batch]
@@ -301,7 +315,7 @@ class Writer:
             try:
                 if not sent:
                     await self._actors.note(mutations)
-                answers = await self._database.apply(batch_id, mutations, isolate=isolate)
+                answers = await self._database.apply(batch_id, mutations, isolate=isolate, traceparents=traceparents)
             except DatabaseUnavailable as error:
                 self._note_failure()
                 if not error.sent:

@@ -219,9 +219,29 @@ end
 $$;
 comment on function pos.apply_apart(bigint[], text[], text[], text[], text[], text[], bigint[], boolean, text[]) is 'A batch, one restaurant after the other: whoever fails or is held up is left out.';
 
+create or replace function pos.keep_traceparents(
+  p_restaurant_ids bigint[], p_client_ids text[], p_traceparents text[], p_results pos.result[]
+) returns void
+language sql set search_path = '' as $$
+  -- Of one mutation there may be several changes, and its answer has the last one's revision. What was there before this
+  -- transaction is left alone: the answer to a mutation that changes nothing has the head.
+  update pos.sync_log as l set traceparent = left(t.traceparent, 55)
+  from (
+    select distinct on (c.restaurant_id, c.revision) c.restaurant_id, c.revision, b.traceparent
+    from unnest(p_restaurant_ids, p_client_ids, p_traceparents, p_results) with ordinality
+      as b (restaurant_id, client_id, traceparent, code, message, field, revision, version, details, place)
+    join pos.sync_log as c on c.restaurant_id = b.restaurant_id and c.revision > b.revision - 10 and c.revision <= b.revision
+    where b.code = 'OK' and b.traceparent is not null and c.client_id = b.client_id and c.created_at >= now()
+    order by c.restaurant_id, c.revision, b.revision, b.place
+  ) as t
+  where l.restaurant_id = t.restaurant_id and l.revision = t.revision;
+$$;
+comment on function pos.keep_traceparents(bigint[], text[], text[], pos.result[]) is 'Notes with the changes that a batch has just made whose trace they belong to.';
+
 create or replace function pos.apply(
   p_batch_id uuid, p_restaurant_ids bigint[], p_client_ids text[], p_mutation_ids text[], p_types text[],
-  p_actions text[], p_bodies text[], p_if_versions bigint[], p_isolate boolean default false, p_roles text[] default null
+  p_actions text[], p_bodies text[], p_if_versions bigint[], p_isolate boolean default false, p_roles text[] default null,
+  p_traceparents text[] default null
 ) returns setof pos.result
 language plpgsql set search_path = '' set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_mergejoin = off set enable_hashjoin = off as $$
@@ -273,8 +293,11 @@ begin
   if v_refused is not null then
     update pos.batches as b set refused = v_refused where b.batch_id = p_batch_id;
   end if;
+  if p_traceparents is not null then
+    perform pos.keep_traceparents(p_restaurant_ids, p_client_ids, p_traceparents, v_results);
+  end if;
   return query select r.* from unnest(v_results) as r;
 end
 $$;
-comment on function pos.apply(uuid, bigint[], text[], text[], text[], text[], text[], bigint[], boolean, text[]) is
+comment on function pos.apply(uuid, bigint[], text[], text[], text[], text[], text[], bigint[], boolean, text[], text[]) is
   'Many mutations in one transaction, one result each in their order. Beside the codes of pos.result: LOCKED (try this restaurant again, on its own), APART (one of its mutations failed: try each in a block of its own, p_isolate), SQLSTATE nnnnn (what failed), REPEATED (the batch was committed before).';

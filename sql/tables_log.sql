@@ -15,6 +15,7 @@ create table if not exists pos.sync_log (
   created_at timestamptz not null default clock_timestamp(),
   database_user text,
   address inet,
+  traceparent text,
   constraint sync_log_key primary key (restaurant_id, revision)
 ) with (
   -- It only grows at one end and is pruned at the other: a share of a large table would be too seldom for both.
@@ -34,6 +35,7 @@ comment on column pos.sync_log.client_id is 'Who caused it: a client id, or data
 comment on column pos.sync_log.created_at is 'When the revision was given.';
 comment on column pos.sync_log.database_user is 'Who was logged in to the database: for a terminal''s change the relay''s role. Null: before version 2.';
 comment on column pos.sync_log.address is 'Where that login came from: for a terminal''s change the relay''s machine. Null: over a Unix socket.';
+comment on column pos.sync_log.traceparent is 'The trace that the change belongs to, as in W3C Trace Context. Null: it is not traced.';
 -- Set apart from the table: an upgrade would write who upgrades into every row of before.
 alter table pos.sync_log alter column database_user set default session_user, alter column address set default inet_client_addr();
 

@@ -26,7 +26,9 @@ TOKEN = re.compile(r"minipos_[A-Za-z0-9_-]{43}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z
 PLAIN_SETTINGS = {"DATABASE_URL", "HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "NODE_ENV"}
 
 # The developer's own settings must not reach the tests. (What PG= chose has been read by now.)
-for name in [name for name in os.environ if name.startswith(("PG", "DB_", "RELAY_")) or name in PLAIN_SETTINGS]:
+for name in [
+    name for name in os.environ if name.startswith(("PG", "DB_", "RELAY_", "OTEL_")) or name in PLAIN_SETTINGS
+]:
     del os.environ[name]
 
 

@@ -32,7 +32,8 @@ LAYERS = """
     actors appdata enrolments retention snapshots standby
     backups staff
     session
-    hub writer
+    hub tracing
+    writer
     checksums gate listener slugs upkeep
     doctor_access doctor_reach doctor_schema doctor_server doctor_tables syncer terminal_commands
     parts

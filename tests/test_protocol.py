@@ -36,7 +36,7 @@ def update(text: str) -> Update:
 @pytest.mark.parametrize("type_", ["HEARTBEAT", "CLIENT_DISCONNECTED", "NEXT_ORDER_ID"])
 @pytest.mark.parametrize("data", ["", ',"data":null', ',"data":{}'])
 def test_data_may_be_missing_where_nothing_is_needed(type_: str, data: str) -> None:
-    expected = Message(type=type_, client_id=None, id=None, if_version=None, data={}, data_text="{}")
+    expected = Message(type=type_, client_id=None, id=None, if_version=None, data={}, data_text="{}", traceparent=None)
     assert protocol.parse(f'{{"type":"{type_}"{data}}}') == expected
 
 
