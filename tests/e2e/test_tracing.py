@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -157,6 +158,7 @@ async def test_a_trace_that_a_terminal_names_goes_on_if_it_is_valid(database: st
             (f"00-{TRACE}-{CALLER}", False),
             (f"00-{TRACE.upper()}-{CALLER}-01", False),
             (f"00-{TRACE}-{CALLER}-01" + "x" * 10_000, False),
+            (f"01-{TRACE}-{CALLER}-01-more", False),
             (7, False),
             ({"a": []}, False),
             (None, False),
@@ -309,16 +311,28 @@ async def test_the_standard_variables_lead_to_a_collector_that_gets_all_before_t
     assert {("till", "receive"), ("till", "commit")} <= followed
 
 
-async def test_a_collector_that_is_away_holds_up_neither_a_sale_nor_the_end(database: str) -> None:
-    environment: dict[str, Any] = {"RELAY_TRACING": "on", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
-    async with relay_process(database, **environment, OTEL_BSP_SCHEDULE_DELAY="10") as relay:
-        async with Terminal(relay.url, "one") as one:
-            for number in range(20):
-                await one.table("add", {"id": f"t{number}", "number": number, **TABLE})
-            await agree(database, one)
-        await relay.stop()
-        assert relay.process is not None
-        assert relay.process.returncode == 0
+@pytest.mark.parametrize("listens", [False, True])
+async def test_a_collector_that_does_not_answer_holds_up_neither_a_sale_nor_the_end(
+    database: str, *, listens: bool
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        if listens:
+            silent.listen()  # and takes nothing
+        environment: dict[str, Any] = {
+            "RELAY_TRACING": "on",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "300",
+            "OTEL_BSP_SCHEDULE_DELAY": "10",
+        }
+        async with relay_process(database, **environment) as relay:
+            async with Terminal(relay.url, "one") as one:
+                for number in range(20):
+                    await one.table("add", {"id": f"t{number}", "number": number, **TABLE})
+                await agree(database, one)
+            await relay.stop()
+            assert relay.process is not None
+            assert relay.process.returncode == 0
 
 
 async def test_a_relay_that_lacks_the_packages_says_what_to_install(database: str) -> None:
