@@ -22,6 +22,7 @@ from .command import run as _run
 from .command import telling as _telling
 from .embedded import Cluster
 from .findings import Finding
+from .progress import bar
 from .server import serve as serve_relay
 from .settings import Settings
 from .slugs import DEFAULT_SLUG
@@ -110,7 +111,9 @@ def schema_group() -> None:
 @schema_group.command("apply")
 def schema_apply() -> None:
     """Install or upgrade the schema; a second time changes nothing."""
-    _run(schema.apply(_settings().conninfo))
+    settings = _settings()
+    with _telling(), bar("schema", len(schema.parts())) as step:
+        asyncio.run(schema.apply(settings.conninfo, step))
     click.echo(f"schema version {schema.VERSION} is installed")
 
 
@@ -157,7 +160,9 @@ def import_(file: Path, slug: str, *, replace: bool) -> None:
     settings = _settings()
     with _telling():
         backup = backups.read(file)
-        done = asyncio.run(backups.load(settings.conninfo, slug, backup, Vault(settings.secret), replace=replace))
+        vault = Vault(settings.secret)
+        with bar("sales", backup.orders) as step:
+            done = asyncio.run(backups.load(settings.conninfo, slug, backup, vault, replace=replace, step=step))
     changed = [f"{count} {name}" for name, count in done.changes.items() if count]
     click.echo(f"imported into {slug}: {', '.join(changed)}" if changed else f"{slug} has all of this already")
     if done.kept:
@@ -196,7 +201,8 @@ def prune(keep_days: int | None, keep_rows: int | None) -> None:
     kept = retention.Kept(
         settings.keep_log_days if keep_days is None else keep_days, keep_rows or settings.keep_log_rows
     )
-    gone = _run(retention.prune(settings, kept))
+    with _telling(), bar("changes", retention.LENGTH) as step:
+        gone = asyncio.run(retention.prune(settings, kept, step))
     click.echo(f"gone: {', '.join(f'{count} {kind}' for kind, count in gone.items())}")
 
 

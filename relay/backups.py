@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from . import appmessages, bodies, schema, strictjson
 from .bodies import Spec
@@ -17,6 +20,9 @@ from .vault import Vault
 
 VERSION = "1."  # what the version of an export begins with
 SECONDS = 600.0  # for one import
+
+Step = Callable[[int, str], None]
+_DONE = re.compile(r"([0-9]+) sales are done")  # pos.import_orders
 
 # By list: what a row must have, and what may be in it.
 _ROWS: Mapping[str, tuple[tuple[str, ...], Spec]] = {
@@ -36,6 +42,7 @@ class Backup:
 
     text: str
     users: list[dict[str, Any]]
+    orders: int = 0  # how many there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ def read(path: Path) -> Backup:
         place = f"{refusal.field}: " if refusal.field and refusal.field not in refusal.message else ""
         raise BackupError(f"{path}: {place}{refusal.message}") from refusal
     assert isinstance(backup, dict)
-    return Backup(text, backup["users"])
+    return Backup(text, backup["users"], len(backup["orderHistory"]))
 
 
 def _check(backup: object) -> None:
@@ -103,28 +110,45 @@ def _fault(sentence: str) -> Refusal:
     return Refusal("VALIDATION", sentence)
 
 
-async def load(conninfo: str, slug: str, backup: Backup, vault: Vault, *, replace: bool) -> Imported:
+async def load(
+    conninfo: str, slug: str, backup: Backup, vault: Vault, *, replace: bool, step: Step | None = None
+) -> Imported:
     """Import an export into a restaurant, all of it or nothing.
 
     One that is not marked complete is filled: what is there already is newer and stays. One that is, has other data
-    and no `replace`: BackupError. Raises UnknownRestaurant, DatabaseUnavailable.
+    and no `replace`: BackupError. Raises UnknownRestaurant, DatabaseUnavailable. `step` hears how many sales are done.
     """
     async with schema.connected(conninfo, SECONDS) as connection:
         cursor = await connection.execute("select restaurant_id from pos.restaurants where slug = %s", (slug,))
         if not (row := await cursor.fetchone()):
             raise UnknownRestaurant(slug)
         try:
-            cursor = await connection.execute(
-                "select list, changes from pos.import_backup(%s, %s::jsonb, %s::jsonb, %s)",
-                (row[0], backup.text, json.dumps(_sealed(backup, vault, row[0]), ensure_ascii=False), replace),
-            )
-            changes = dict(await cursor.fetchall())
+            async with connection.transaction():
+                await _listen(connection, step)
+                cursor = await connection.execute(
+                    "select list, changes from pos.import_backup(%s, %s::jsonb, %s::jsonb, %s)",
+                    (row[0], backup.text, json.dumps(_sealed(backup, vault, row[0]), ensure_ascii=False), replace),
+                )
+                changes = dict(await cursor.fetchall())
         except psycopg.Error as error:
             if connection.closed:
                 raise
             hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
             raise BackupError(f"nothing was imported: {error.diag.message_primary or error}{hint}") from error
     return Imported(changes, changes.pop("kept"))
+
+
+async def _listen(connection: AsyncConnection[TupleRow], step: Step | None) -> None:
+    """Hear from pos.import_orders how far it is, for this transaction."""
+    if step is None:
+        return
+
+    def heard(said: psycopg.errors.Diagnostic) -> None:
+        if told := _DONE.fullmatch(said.message_primary or ""):
+            step(int(told[1]), "")
+
+    connection.add_notice_handler(heard)
+    await connection.execute("set local client_min_messages = debug1")
 
 
 def _sealed(backup: Backup, vault: Vault, restaurant_id: int) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -12,6 +12,9 @@ from .database import Database
 from .settings import Settings
 
 ROWS = 5000  # in one transaction
+LENGTH = 1000  # of what `step` is told
+
+Step = Callable[[int, str], None]
 
 
 class Kept(NamedTuple):
@@ -21,13 +24,15 @@ class Kept(NamedTuple):
     rows: int
 
 
-async def prune_log(database: Database, kept: Kept) -> int:
+async def prune_log(database: Database, kept: Kept, step: Step | None = None) -> int:
     """Let go of every restaurant's changes beyond what is kept; how many went. Raises DatabaseUnavailable.
 
     Nothing goes where another relay is at it. A restaurant whose head is held by somebody's transaction keeps its
-    changes until the next time, and what a connected terminal still needs is kept for a while (pos.prune_log).
+    changes until the next time, and what a connected terminal still needs is kept for a while (pos.prune_log). `step`
+    is told how far it is, from 0 to LENGTH.
     """
-    gone, restaurant_id = 0, 0
+    gone = restaurant_id = at = here = 0
+    log: dict[int, int] = {}
     while True:
         started = time.monotonic()
         found = await database.read(
@@ -39,8 +44,22 @@ async def prune_log(database: Database, kept: Kept) -> int:
         # A full batch has left more: then its restaurant has another turn.
         restaurant_id = found[0][0] - (found[0][1] == ROWS)
         gone += found[0][1]
+        if step is not None:
+            if not log:
+                log = await _log_sizes(database)
+                log[found[0][0]] += found[0][1]  # these have gone already
+            here = found[0][1] + (here if found[0][0] == at else 0)
+            at = found[0][0]
+            passed = here + sum(size for other, size in log.items() if other < at)
+            step(min(LENGTH, LENGTH * passed // max(1, sum(log.values()))), f"{gone:,} went")
         # There is no hurry: half of the time is the terminals'.
         await asyncio.sleep(time.monotonic() - started)
+
+
+async def _log_sizes(database: Database) -> dict[int, int]:
+    """How many changes each restaurant's log has."""
+    rows = await database.read("select h.restaurant_id, h.revision - h.floor + 1 from pos.heads as h", ())
+    return dict(rows)
 
 
 async def prune_rest(database: Database, settings: Settings) -> dict[str, int]:
@@ -53,12 +72,15 @@ async def prune_rest(database: Database, settings: Settings) -> dict[str, int]:
             return total
 
 
-async def prune(settings: Settings, kept: Kept) -> dict[str, int]:
-    """Let go of all that is old, the log first; how many went, by kind. Raises DatabaseUnavailable."""
+async def prune(settings: Settings, kept: Kept, step: Step | None = None) -> dict[str, int]:
+    """Let go of all that is old, the log first; how many went, by kind. `step` is told how far the log is.
+
+    Raises DatabaseUnavailable.
+    """
     database = Database(settings)
     await database.open()
     try:
-        return {"changes": await prune_log(database, kept), **await prune_rest(database, settings)}
+        return {"changes": await prune_log(database, kept, step), **await prune_rest(database, settings)}
     finally:
         await database.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -40,22 +40,36 @@ def script(name: str = ENTRY) -> str:
 
     Of psql's backslash commands it knows the two that these files use. Raises SchemaError for any other.
     """
-    return "".join(_lines(folder() / name))
+    return "".join(text for _, text in parts(name))
 
 
-def _lines(path: Path) -> Iterator[str]:
+def parts(name: str = ENTRY) -> list[tuple[str, str]]:
+    """The same, cut where an include begins and ends: the name of each file, and the text. Raises as `script` does."""
+    return [(file, "".join(lines)) for file, lines in _parts(folder() / name)]
+
+
+def _parts(path: Path) -> Iterator[tuple[str, list[str]]]:
+    lines: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         if not line.startswith("\\"):
-            yield line
+            lines.append(line)
         elif include := _INCLUDE.fullmatch(line):
-            yield from _lines(path.parent / include[1])
+            if lines:
+                yield path.name, lines
+            yield from _parts(path.parent / include[1])
+            lines = []
         elif not _STOP.fullmatch(line):
             raise SchemaError(f"{path.name}: the loader does not know {line.strip()!r}; use psql")
+    if lines:
+        yield path.name, lines
 
 
-async def apply(conninfo: str) -> None:
-    """Install or upgrade the schema, in one transaction. Raises SchemaError, DatabaseUnavailable."""
-    await _run(conninfo, ENTRY)
+async def apply(conninfo: str, step: Callable[[int, str], None] | None = None) -> None:
+    """Install or upgrade the schema, in one transaction. Raises SchemaError, DatabaseUnavailable.
+
+    `step` is told how many of its `parts` are done, and which one is next.
+    """
+    await _run(conninfo, ENTRY, step)
 
 
 async def seed(conninfo: str) -> None:
@@ -96,14 +110,17 @@ async def ensure(conninfo: str, *, upgrade: bool) -> None:
     await apply(conninfo)
 
 
-async def _run(conninfo: str, name: str) -> None:
+async def _run(conninfo: str, name: str, step: Callable[[int, str], None] | None = None) -> None:
     async with connected(conninfo, APPLY_SECONDS) as connection:
         # guard.sql says it too, but here the server converts the whole script before it runs the first line of it.
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             raise SchemaError(f"the relay needs a database in UTF8, this one is in {encoding} ({HOW_TO_CREATE})")
         try:
-            await connection.execute(script(name).encode())
+            for number, (file, text) in enumerate(parts(name)):
+                if step is not None:
+                    step(number, file)
+                await connection.execute(text.encode())
         except psycopg.Error as error:
             if connection.closed:
                 raise

@@ -82,12 +82,17 @@ declare
   v_order jsonb;
   v_here pos.order_history;
   v_kept integer := 0;
+  v_done integer := 0;
 begin
   -- Oldest first: a snapshot has the orders that were changed last.
   for v_order in
     select o.row from jsonb_array_elements(p_orders) with ordinality as o (row, place)
     order by pos.moment_of(o.row -> 'createdAt') nulls first, o.place
   loop
+    v_done := v_done + 1;
+    if v_done % 50 = 0 then
+      raise debug '% sales are done', v_done;  -- for the bar of relay import
+    end if;
     if p_fill then
       select h.* into v_here from pos.order_history as h where h.restaurant_id = p_restaurant_id and h.id = v_order ->> 'id';
       continue when found and pos.is_same_sale(v_here, v_order, 'import') is not false;

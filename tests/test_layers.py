@@ -22,7 +22,7 @@ LAYERS = """
     conversation
     terminal
     tailing
-    pages
+    pages progress
     answers auth exchange frames inbound keepalive logs metrics origins strictjson values vault versions
     settings
     admission bodies embedded findings gathering jwts pools rates wire window

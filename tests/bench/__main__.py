@@ -66,13 +66,20 @@ def main(
     began = time.monotonic()
     lines: list[Line] = []
     seconds: dict[str, float] = {}
+    chosen = [name for name in ROWS if not rows or name in rows]
+    place = ""  # of the row that is under way
+
+    def told(text: str) -> None:
+        tell(text if text.startswith("SKIPPED") else place + text)
+
     with ExitStack() as stack:
         folder = None
         if with_peers:
             tell("npm install")
             folder = stack.enter_context(peers.installed())
-        made = stack.enter_context(ground(sizes, tell, peers=folder))
-        for name in [name for name in ROWS if not rows or name in rows]:
+        made = stack.enter_context(ground(sizes, told, peers=folder))
+        for number, name in enumerate(chosen):
+            place = f"{'█' * number}{'░' * (len(chosen) - number)} {number + 1} of {len(chosen)}, "
             row_began = time.monotonic()
             lines += ROWS[name](made)
             seconds[name] = round(time.monotonic() - row_began, 1)
