@@ -9,7 +9,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -51,6 +51,22 @@ class TestCluster(Cluster):
         family = [pid, *children_of(pid)]
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not any(map(_runs, family)), within=20.0, what="the end of PostgreSQL's processes")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All its processes are stopped meanwhile (SIGSTOP): the connections are there, and nothing comes back."""
+        pid = self.postmaster_pid
+        assert pid, "PostgreSQL is not running"
+        os.kill(pid, signal.SIGSTOP)  # from here on it has no more children
+        family = [pid, *children_of(pid)]
+        for each in family:
+            os.kill(each, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for each in family:
+                with suppress(ProcessLookupError):  # who was hung up on ends as soon as it goes on
+                    os.kill(each, signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop PostgreSQL, if it was not killed before, and start it on the same data, port and socket."""

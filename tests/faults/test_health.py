@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import os
 import re
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,7 +19,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from relay import schema
-from tests.cluster import VERSION, TestCluster, children_of, running_cluster
+from tests.cluster import VERSION, TestCluster, running_cluster
 from tests.faults.deeds import TABLE, execute, lock_table, make_tables, seat
 from tests.pooler import pooled
 from tests.proxy import Proxy, proxied
@@ -141,17 +140,8 @@ async def _(world: World) -> AsyncIterator[None]:
 
 @fault("PostgreSQL stands still (SIGSTOP, a dead disk)")
 async def _(world: World) -> AsyncIterator[None]:
-    postmaster = world.cluster.postmaster_pid
-    assert postmaster
-    pids = [postmaster, *children_of(postmaster)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with world.cluster.frozen():
         yield
-    finally:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
 
 
 @fault("the network swallows everything")

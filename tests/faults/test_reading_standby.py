@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
@@ -14,7 +12,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from relay import metrics, schema, standby
-from tests.cluster import TestCluster, children_of, running_cluster
+from tests.cluster import TestCluster, running_cluster
 from tests.faults.deeds import TABLE, execute, make_tables, order, seat
 from tests.faults.test_health import GREEN, NO_STANDBY, rows, said, says
 from tests.least import as_role, install_roles
@@ -173,12 +171,7 @@ async def test_a_standby_that_stands_still_is_given_up_and_then_not_asked(
     conninfo, copy, name = copied
     async with reading(conninfo, copy.tcp(name)) as relay, terminals(relay.url, 1) as (one,):
         await make_tables(one, "t1")
-        postmaster = copy.postmaster_pid
-        assert postmaster
-        family = [postmaster, *children_of(postmaster)]
-        for pid in family:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with copy.frozen():
             with ends("away"):
                 found = await asyncio.wait_for(relay.get("/api/orders"), 10.0)
             assert found[0] == 200
@@ -186,9 +179,6 @@ async def test_a_standby_that_stands_still_is_given_up_and_then_not_asked(
             before = counted("away")
             assert (await relay.get("/api/tables"))[2]["tables"][0]["id"] == "t1"
             assert counted("away") == before
-        finally:
-            for pid in family:
-                os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_promoted_standby_is_never_believed_even_where_its_revisions_are_the_same(
