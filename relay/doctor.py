@@ -23,6 +23,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
             installed = await schema.installed_version(settings.conninfo)
             yield doctor_schema.version(installed)
             looks: list[Look] = [
+                doctor_reach.encryption,
                 doctor_server.queue,
                 doctor_server.settings_of_server,
                 doctor_server.timeouts,

@@ -13,7 +13,7 @@ from . import pools, schema
 from .errors import DatabaseUnavailable, Deaf
 from .findings import Connection, Finding, rows_of
 from .listener import PROOF_GRACE
-from .settings import Settings
+from .settings import Settings, is_loopback
 from .versions import complaint
 
 CHANNEL = "pos_doctor"
@@ -30,6 +30,24 @@ def connected(connection: Connection) -> Finding:
         )
     where = f"PostgreSQL {version} at {info.host}:{info.port}, database {info.dbname}, as {info.user}"
     return Finding("ok", "connection", where)
+
+
+async def encryption(connection: Connection, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether others on the network could read along, or stand in the database's place."""
+    host = connection.info.host
+    if host.startswith("/") or is_loopback(host):
+        yield Finding("ok", "encryption", f"nobody else is on the way to {host}")
+        return
+    modes = [option.val for option in connection.pgconn.info if option.keyword == b"sslmode"]
+    mend = "end DATABASE_URL with ?sslmode=verify-full&sslrootcert=/path/to/ca.pem"
+    if not connection.pgconn.ssl_in_use:
+        message = f"the way to {host} is not encrypted: whoever is on it reads every change, and the app's users"
+        yield Finding("advice", "encryption", message, f"{mend}, and switch ssl on in PostgreSQL")
+    elif modes != [b"verify-full"]:
+        message = f"the way to {host} is encrypted, and nobody looks whether that is who answers"
+        yield Finding("advice", "encryption", message, mend)
+    else:
+        yield Finding("ok", "encryption", f"the way to {host} is encrypted, and its certificate is right")
 
 
 async def listen(settings: Settings) -> Finding:

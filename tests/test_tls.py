@@ -17,15 +17,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from psycopg.conninfo import make_conninfo
 
-from relay import schema
+from relay import doctor, schema
 from relay.errors import DatabaseUnavailable
+from relay.settings import Settings
 from tests.cluster import TestCluster, cluster_folder, free_port
 from tests.nginx import Nginx, needs_nginx
 from tests.relays import local_relay, relay_process
 from tests.terminals import Terminal
 from tests.waiting import wait_until
 
-NAME = "localhost"
+NAME, ELSEWHERE = "localhost", "db.example"
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 NO_TLS = "the embedded PostgreSQL is built without TLS, and Debian's is not installed (apt-get install postgresql-15)"
 
@@ -39,7 +40,7 @@ def certified(folder: Path) -> tuple[Path, Path]:
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME), x509.DNSName(ELSEWHERE)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -130,3 +131,29 @@ async def test_a_relay_reaches_postgresql_over_tls_and_only_the_right_one(
             ).fetchall()
     assert len({name for name, _ in rows}) > 1, "the listener and the pools"
     assert {encrypted for _, encrypted in rows} == {True}
+
+
+async def test_the_doctor_says_who_could_read_along_on_the_way_to_the_database(
+    encrypted: tuple[TestCluster, Path],
+) -> None:
+    cluster, trusted = encrypted
+    await schema.apply(cluster.conninfo("shop"))
+    elsewhere = make_conninfo(cluster.tcp("shop"), host=ELSEWHERE, hostaddr="127.0.0.1")
+
+    async def found(conninfo: str) -> tuple[str, str]:
+        settings = Settings(conninfo=conninfo, listen_conninfo=conninfo, database_named=True)
+        [one] = [finding async for finding in doctor.examine(settings) if finding.name == "encryption"]
+        assert (one.level == "ok") is (one.mend == "")
+        return one.level, one.message
+
+    assert await found(make_conninfo(elsewhere, sslmode="verify-full", sslrootcert=str(trusted))) == (
+        "ok",
+        "the way to db.example is encrypted, and its certificate is right",
+    )
+    level, message = await found(make_conninfo(elsewhere, sslmode="require"))
+    assert (level, "nobody looks" in message) == ("advice", True)
+    (cluster.data / "pg_hba.conf").write_text("local all all trust\nhost all all all trust\n")
+    cluster.say("select pg_reload_conf()")
+    level, message = await found(make_conninfo(elsewhere, sslmode="disable"))
+    assert (level, "not encrypted" in message) == ("advice", True)
+    assert (await found(cluster.conninfo("shop")))[0] == "ok"

@@ -36,7 +36,9 @@ TRIES = 10  # of an upgrade that gave way and changed nothing
 
 def old_relay(version: int, folder: Path) -> dict[str, Any]:
     """The environment in which `python -m relay` is the last relay of a version."""
-    with tarfile.open(VERSIONS / f"{version}.relay.tar.xz") as archive:
+    kept = VERSIONS / f"{version}.relay.tar.xz"
+    assert kept.exists(), f"keep it: git archive LAST_COMMIT_WITH_VERSION_{version} relay | xz -9e > {kept.name}"
+    with tarfile.open(kept) as archive:
         archive.extractall(folder, filter="data")
     return {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
 
