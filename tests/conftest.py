@@ -23,6 +23,8 @@ NUMBERS = count(1)
 TOGETHER = {"bench": "bench", "chaos": "faults", "faults": "faults", "fuzz": "fuzz"}
 # Of both kinds: enrolled, and signed.
 TOKEN = re.compile(r"minipos_[A-Za-z0-9_-]{43}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.")
+# A connection string with a password in it, in either form.
+DSN = re.compile(r"postgres(?:ql)?://[^\s:/@]*:[^\s/@*]+@|\bpassword=(?!None|')[^\s*]|\bpassword='[^'*]")
 PLAIN_SETTINGS = {"DATABASE_URL", "HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "NODE_ENV"}
 
 # The developer's own settings must not reach the tests. (What PG= chose has been read by now.)
@@ -41,11 +43,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test in whose output, logs among it, a token stands: whatever it was about."""
+    """Fail a test in whose output, logs among it, a token or the database's password stands: whatever it was about."""
     report = yield
-    shown = [title for title, text in report.sections if TOKEN.search(text)]
+    shown = [title for title, text in report.sections if TOKEN.search(text) or DSN.search(text)]
     if report.when == "call" and report.passed and shown:
-        report.outcome, report.longrepr = "failed", f"a token was written: {', '.join(shown)}"
+        report.outcome, report.longrepr = "failed", f"a secret was written: {', '.join(shown)}"
     return report
 
 
