@@ -27,10 +27,11 @@ where restaurant_id = 1 and id = (:id)::text
 FUNCTION = f"""
 \\set id random(1, {DINING_TABLES})
 \\set total random(1, 1000000)
+\\set mutation random(1, 1000000000000000000)
 select pos.update_table(1, 'update',
   jsonb_build_object('id', (:id)::text, 'status', 'occupied', 'customer', 'Aung', 'orderTotal', (:total)::integer,
                      'pad', '{PAD}'),
-  'till', gen_random_uuid()::text)
+  'till', (:mutation)::text)
 """
 TABLES = """
 insert into pos.tables (restaurant_id, id, number, seats) select %s, n::text, n, 4 from generate_series(1, %s) as n
