@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from playwright.async_api import Page, expect
 from tests.library.shops import execute
 from tests.pages.evening import have_an_evening
 from tests.pages.floor import Floor, Window
-from tests.pages.windows import SIZES, THEMES, Theme, picture, violations
+from tests.pages.windows import SIZES, THEMES, Theme, Windows, picture, violations
 
 VIEWS = ("Floor", "Menu", "Orders", "Changes", "Settings")
 # What a finger is meant to hit and is smaller than 44 CSS pixels (WCAG 2.5.5); a link in a sentence may be.
@@ -198,6 +199,26 @@ async def test_a_chosen_theme_is_kept_and_followed_by_the_other_window(floor: Fl
     await window.button("As the system").click()
     await expect(other.page.locator("html")).not_to_have_attribute("data-theme", "dark")
     assert await window.page.evaluate(background) == light
+
+
+async def test_pictures_of_two_windows_side_by_side(floor: Floor, windows: Windows, tmp_path: Path) -> None:
+    """The one of README.md: what the left window has just done is seen in the right one."""
+    await have_an_evening(floor.conninfo)
+    left = await floor.open(size=(900, 760))
+    right = await floor.open(beside=left)
+    await right.page.set_viewport_size({"width": 620, "height": 760})
+    await left.seat(2, 3)
+    await left.order("Tea Leaf")
+    await left.order("Myanmar Beer", "Myanmar Beer")
+    await floor.agree(left, right)
+    await expect(right.table(2).locator(".who")).to_contain_text("Till 1")
+    await left.panel.locator(".serving").evaluate("(one) => one.scrollTo(0, 0)")
+    shots = [base64.b64encode(await one.page.screenshot(animations="disabled")).decode() for one in (right, left)]
+    both = await windows.open("about:blank", size=(1580, 800))
+    images = "".join(f'<img src="data:image/png;base64,{shot}" alt="">' for shot in reversed(shots))
+    style = "body { margin: 20px; display: flex; justify-content: space-between; background: #c9c5bb } img"
+    await both.set_content(f"<style>{style} {{ border-radius: 12px }}</style>{images}")
+    await picture(both, "floor-two-windows", tmp_path)
 
 
 async def test_pictures_of_every_view(floor: Floor, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ function build() {
   }
   addEventListener('themechange', showTheme)
   showTheme()
-  const second = h('a.button.quiet.second', { href: location.pathname + location.search, target: '_blank', rel: 'noopener', title: T.secondWindowHint }, icon('window', 's'), T.secondWindow)
+  const second = h('a.button.quiet.second', { href: location.pathname + location.search, target: '_blank', rel: 'noopener', title: T.secondWindowHint }, icon('window', 's'), h('span', {}, T.secondWindow))
   $('#tools').append(second, themeButton, status.pill)
   $('#skip').textContent = T.skip
   $('#skip').addEventListener('click', (event) => {
