@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString
 
 import psycopg
 
+from tests.cluster import TestCluster
 from tests.terminals import Terminal
+from tests.waiting import until
 
 # By which a fault in one restaurant, or one relay, may hold up the others: 0.5 is promised, the rest is a busy machine.
 OTHERS_SECONDS = 2.0
@@ -44,6 +49,29 @@ def slow_down(conninfo: str, table: str, seconds: float) -> None:
         f" $$ begin perform pg_sleep({seconds}); return new; end $$;"
         f" create trigger z before insert on pos.{table} for each row execute function slowly()",
     )
+
+
+@asynccontextmanager
+async def waiting_commits(cluster: TestCluster, conninfo: str) -> AsyncIterator[None]:
+    """Every commit waits meanwhile for a synchronous standby that there is not."""
+    cluster.say("alter system set synchronous_standby_names = 'nobody'")
+    cluster.say("select pg_reload_conf()")
+    waits: LiteralString = "select exists (select from pg_stat_activity where wait_event = 'SyncRep')"
+    commits: list[asyncio.Task[Any]] = []
+
+    async def one_waits() -> bool:
+        if not commits or commits[-1].done():  # the setting is not taken up yet
+            commit = asyncio.to_thread(execute, conninfo, "select pg_logical_emit_message(true, 'tests', '')")
+            commits.append(asyncio.create_task(commit))
+        return bool(await asyncio.to_thread(cluster.say, waits))
+
+    try:
+        await until(one_waits, what="a commit that waits")
+        yield
+    finally:
+        cluster.say("alter system reset synchronous_standby_names")
+        cluster.say("select pg_reload_conf()")
+        await asyncio.gather(*commits)
 
 
 def lock_table(connection: psycopg.Connection[Any], id_: str) -> None:

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from relay import schema
 from tests.cluster import VERSION, TestCluster, running_cluster
-from tests.faults.deeds import TABLE, execute, lock_table, make_tables, seat
+from tests.faults.deeds import TABLE, execute, lock_table, make_tables, seat, waiting_commits
 from tests.pooler import pooled
 from tests.proxy import Proxy, proxied
 from tests.relays import LocalRelay, Reachable, RelayProcess, local_relay, relay_process
@@ -210,14 +210,9 @@ async def _(world: World) -> AsyncIterator[None]:
 
 @fault("commits wait for a synchronous standby that is gone")
 async def _(world: World) -> AsyncIterator[None]:
-    world.cluster.say("alter system set synchronous_standby_names = 'nobody'")
-    world.cluster.say("select pg_reload_conf()")
-    asked = asyncio.create_task(world.change(seats=6))
-    yield
-    # A commit of its own would wait like all the others.
-    with psycopg.connect(world.cluster.conninfo("postgres"), autocommit=True) as connection:
-        connection.execute("alter system reset synchronous_standby_names")
-        connection.execute("select pg_reload_conf()")
+    async with waiting_commits(world.cluster, world.conninfo):
+        asked = asyncio.create_task(world.change(seats=6))
+        yield
     await asked
 
 

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from relay import metrics, schema, standby
 from tests.cluster import TestCluster, running_cluster
-from tests.faults.deeds import TABLE, execute, make_tables, order, seat
+from tests.faults.deeds import TABLE, execute, make_tables, order, seat, waiting_commits
 from tests.faults.test_health import GREEN, NO_STANDBY, rows, said, says
 from tests.least import as_role, install_roles
 from tests.load import load
@@ -221,9 +221,7 @@ async def test_a_commit_that_waits_for_its_standby_is_not_shown_before_the_prima
     async with reading(conninfo, copy.tcp(name)) as relay:
         await asyncio.to_thread(seat, conninfo, 1)
         await has_all(conninfo, copy)
-        primary.say("alter system set synchronous_standby_names = 'nobody'")
-        primary.say("select pg_reload_conf()")
-        try:
+        async with waiting_commits(primary, conninfo):
             waiting = asyncio.create_task(asyncio.to_thread(seat, conninfo, 2))
             there = "select exists (select from pos.tables where id = 'psql-2')"
             await until(lambda: asyncio.to_thread(execute, copy.tcp(name), there), what="the change at the standby")
@@ -231,9 +229,6 @@ async def test_a_commit_that_waits_for_its_standby_is_not_shown_before_the_prima
                 found = (await relay.get("/api/tables"))[2]
             assert [row["id"] for row in found["tables"]] == ["psql-1"]
             assert await said(relay) == GREEN
-        finally:
-            primary.say("alter system reset synchronous_standby_names")
-            primary.say("select pg_reload_conf()")
         await waiting
         with ends("standby"):
             assert len((await relay.get("/api/tables"))[2]["tables"]) == 2
