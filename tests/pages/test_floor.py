@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from playwright.async_api import expect
+from playwright.async_api import WebSocketRoute, expect
 
 from tests.library.shops import execute
 from tests.pages.floor import Floor
+from tests.waiting import until
 
 
 async def test_two_windows_see_each_others_edits_and_who_made_them(floor: Floor) -> None:
@@ -180,3 +181,31 @@ async def test_settings_that_somebody_types_are_not_overwritten_by_those_of_anot
     await expect(window.page.get_by_label("Tax, percent")).to_have_value("8")
     settings = (await floor.agree(window, other))["settings"]
     assert (settings["restaurantName"], settings["taxRate"]) == ("Golden Duck", 8)
+
+
+async def test_an_edit_that_follows_one_whose_answer_is_late_is_no_conflict(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    held: list[tuple[WebSocketRoute, str | bytes]] = []
+
+    def hold_answers(terminal: WebSocketRoute) -> None:
+        relay = terminal.connect_to_server()
+        relay.on_message(lambda text: held.append((terminal, text)) if '"ACK"' in str(text) else terminal.send(text))
+
+    await window.page.route_web_socket("**/ws", hold_answers)
+    await window.reload()
+    await window.stands("live")
+    await window.seat(4, 2)
+    await expect(other.table(4)).to_contain_text("2 of 4 seats")
+    come = "terminal.confirmed.tables.get('4').guests === 2"
+    await until(lambda: window.page.evaluate(come), what="the change whose answer is held back")
+    await window.button("One guest more").click()
+    await until(lambda: held, what="the answer that is held back")
+    for terminal, text in held[:]:
+        terminal.send(text)
+        held.remove((terminal, text))
+    await until(lambda: held, what="the second answer")
+    for terminal, text in held:
+        terminal.send(text)
+    await expect(other.table(4)).to_contain_text("3 of 4 seats")
+    await window.agrees(floor.conninfo)
+    await expect(window.notice).to_have_count(0)

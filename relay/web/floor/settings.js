@@ -36,7 +36,7 @@ function makeField([name, kind, attributes], changed) {
       if (now === shown) return
       if (this.isChanged && shownOf(kind, read()) !== now) {
         note.hidden = false
-        say(note, T.settings.changedTo(who, kind === 'check' ? (now ? 'on' : 'off') : now))
+        say(note, T.settings.changedTo(who, kind === 'check' ? T.settings[now ? 'on' : 'off'] : now))
         return
       }
       shown = now

@@ -22,7 +22,6 @@ export const T = {
   secondWindowHint: 'Opens another terminal beside this one: what you do here shows there at once',
 
   loading: 'Loading the restaurant',
-  waiting: 'Waiting for the relay',
   close: 'Close',
   cancel: 'Cancel',
   save: 'Save',
@@ -41,12 +40,9 @@ export const T = {
     guests: (guests, seats) => (guests ? `${guests} of ${seats} seats` : count(seats, 'seat', 'seats')),
     word: 'Table',
     name: (number) => `Table ${number}`,
-    items: (number) => count(number, 'item', 'items'),
     empty: 'There are no tables yet.',
     emptyHint: 'Add the first one; every terminal shows it at once.',
     none: 'No table is like that.',
-    pick: 'Pick a table',
-    pickHint: 'Seat guests, take their order, and take the payment. Every other window follows.',
   },
 
   table: {
@@ -125,7 +121,6 @@ export const T = {
     today: (number, sum) => `${count(number, 'order', 'orders')} today, ${sum}`,
     table: (number) => (number === null || number === undefined ? 'No table' : `Table ${number}`),
     status: (status) => ({ completed: 'Paid', void: 'Void' })[status] ?? status,
-    show: (id) => `Show order ${id}`,
     items: (number) => count(number, 'item', 'items'),
     titleOf: (id) => `Order ${id}`,
     void: 'Void',
@@ -144,10 +139,11 @@ export const T = {
     restaurantName: 'Name',
     description: 'Description',
     currency: 'Currency',
-    charges: 'Charges',
     taxRate: 'Tax, percent',
     serviceChargeEnabled: 'Add a service charge',
     serviceCharge: 'Service charge, percent',
+    on: 'on',
+    off: 'off',
     changedTo: (who, value) => `${who} has set it to ${value || 'nothing'}. Saving overwrites that.`,
     saved: 'Saved here; it is sent as soon as the relay can be reached.',
     window: 'This window',
@@ -219,7 +215,6 @@ export const T = {
     token: 'Token of this terminal',
     tokenHint: 'Whoever runs the relay makes one with: relay terminal add --name "Bar 1". This browser remembers it.',
     connect: 'Connect',
-    retry: 'Try again',
   },
 
   notices: {
@@ -245,5 +240,4 @@ export const T = {
     },
     remedies: { mine: 'Do mine all the same', again: 'Add it again', another: 'Keep it as another sale' },
   },
-  noScript: 'This page needs JavaScript.',
 }
