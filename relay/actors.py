@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import psycopg
-
-from .database import QUICK_SECONDS, Database
-from .errors import DatabaseUnavailable
+from .exchange import Asked
 from .protocol import Actor, Mutation
-
-log = logging.getLogger("relay.actors")
 
 NOTED_SECONDS = 600.0  # a note holds so long; pos.history_of looks a quarter of an hour back
 MOST = 20_000  # actors remembered here
+
+Key = tuple[int, str, Actor]  # of a restaurant, under a client id
 
 
 class Actors:
     """The actors that the database knows of, under their client ids."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._noted: dict[tuple[int, str, Actor], float] = {}
+    def __init__(self) -> None:
+        self._noted: dict[Key, float] = {}
 
-    async def note(self, mutations: Sequence[Mutation]) -> None:
-        """Note whoever is not noted lately. Raises DatabaseUnavailable: then the mutations were not sent either."""
+    def unknown(self, mutations: Iterable[Mutation]) -> list[Key]:
+        """Whose mutations these are, without those that were noted lately."""
         now = time.monotonic()
         found = {(m.restaurant_id, m.client_id, m.actor) for m in mutations}
-        new = [one for one in found if now - self._noted.get(one, -NOTED_SECONDS) >= NOTED_SECONDS]
-        if not new:
-            return
-        try:
-            await self._database.read(
-                "select pos.note_actors(%s, %s, %s, %s, %s)",
-                (
-                    [restaurant_id for restaurant_id, _, _ in new],
-                    [client_id for _, client_id, _ in new],
-                    [actor.terminal for _, _, actor in new],
-                    [actor.role for _, _, actor in new],
-                    [actor.address for _, _, actor in new],
-                ),
-                QUICK_SECONDS,
-                live=True,  # snapshots that wait for somebody's lock hold up no sale
-            )
-        except DatabaseUnavailable as error:
-            raise DatabaseUnavailable(str(error), sent=False) from error
-        except psycopg.Error:
-            log.exception("it could not be noted who changes things")  # no sale waits for that
-            return
-        if len(self._noted) + len(new) > MOST:
+        return [one for one in found if now - self._noted.get(one, -NOTED_SECONDS) >= NOTED_SECONDS]
+
+    def know(self, noted: Sequence[Key]) -> None:
+        """Remember that these are noted now."""
+        now = time.monotonic()
+        if len(self._noted) + len(noted) > MOST:
             self._noted = {one: at for one, at in self._noted.items() if now - at < NOTED_SECONDS}
-        self._noted.update(dict.fromkeys(new, now))
+        self._noted.update(dict.fromkeys(noted, now))
+
+
+def note_of(actors: Sequence[Key]) -> Asked | None:
+    """The statement that notes them; None where there is nobody."""
+    if not actors:
+        return None
+    return (
+        "select pos.note_actors(%s, %s, %s, %s, %s)",
+        (
+            [restaurant_id for restaurant_id, _, _ in actors],
+            [client_id for _, client_id, _ in actors],
+            [actor.terminal for _, _, actor in actors],
+            [actor.role for _, _, actor in actors],
+            [actor.address for _, _, actor in actors],
+        ),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +18,12 @@ from psycopg.rows import TupleRow
 
 from .answers import Answer
 from .errors import DatabaseUnavailable, OnlyStandby, UnknownRestaurant
+from .exchange import Asked
 from .pools import AWAY, Pool, listening
 from .protocol import Mutation
 from .settings import Settings
+
+log = logging.getLogger("relay.database")
 
 DOORBELL = "pos_doorbell"
 PROOF = "pos_proof"
@@ -270,38 +274,37 @@ class Database:
         mutations: Sequence[Mutation],
         *,
         isolate: bool,
+        note: Asked | None = None,
         traceparents: Sequence[str | None] | None = None,
-    ) -> list[Answer]:
-        """Apply a batch in one transaction; one answer for each mutation, in their order.
+    ) -> tuple[list[Answer], bool]:
+        """Apply a batch in one transaction: one answer for each mutation, in their order; and whether `note` was made.
 
-        `traceparents` are kept with the changes, one for each mutation.
-
-        With `isolate` every mutation has a block of its own, so that one that fails leaves the others alone. Raises
-        LockedOut and psycopg.Error, nothing applied (a single mutation is answered instead of the latter); and
-        DatabaseUnavailable, where it is not known whether the batch was committed if it was `sent`: the same
-        `batch_id` may be given again and finds out.
+        `note` is a statement of the same transaction, made first, that no mutation fails by. `traceparents` are kept
+        with the changes, one for each mutation. With `isolate` every mutation has a block of its own, so that one that
+        fails leaves the others alone. Raises LockedOut and psycopg.Error, nothing applied (a single mutation is answered
+        instead of the latter); and DatabaseUnavailable, where it is not known whether the batch was committed if it was
+        `sent`: the same `batch_id` may be given again and finds out.
         """
+        asked: Asked = (
+            APPLY if traceparents is None else APPLY_TRACED,
+            (
+                batch_id,
+                [m.restaurant_id for m in mutations],
+                text_array(m.client_id for m in mutations),
+                text_array(m.id for m in mutations),
+                text_array(m.type for m in mutations),
+                text_array(m.action for m in mutations),
+                text_array(m.body for m in mutations),
+                [m.if_version for m in mutations],
+                isolate,
+                [m.role for m in mutations],
+                *([] if traceparents is None else [list(traceparents)]),
+            ),
+        )
         async with self._writes.connection() as connection:
             try:
-                found = await self._writes.fetch(
-                    connection,
-                    APPLY if traceparents is None else APPLY_TRACED,
-                    (
-                        batch_id,
-                        [m.restaurant_id for m in mutations],
-                        text_array(m.client_id for m in mutations),
-                        text_array(m.id for m in mutations),
-                        text_array(m.type for m in mutations),
-                        text_array(m.action for m in mutations),
-                        text_array(m.body for m in mutations),
-                        [m.if_version for m in mutations],
-                        isolate,
-                        [m.role for m in mutations],
-                        *([] if traceparents is None else [list(traceparents)]),
-                    ),
-                    self._settings.statement_ms / 1000 + COMMIT_SECONDS,
-                )
-                return [Answer(*row) for row in found]
+                found, noted = await self._noting(connection, asked, note)
+                return [Answer(*row) for row in found], noted
             except psycopg.Error as error:
                 if connection.closed:
                     raise  # perhaps after the commit
@@ -312,7 +315,25 @@ class Database:
                 if len(mutations) > 1:
                     raise
                 message, constraint = error.diag.message_primary, error.diag.constraint_name
-                return [Answer(f"SQLSTATE {error.sqlstate}", message, constraint, None, None, None)]
+                return [Answer(f"SQLSTATE {error.sqlstate}", message, constraint, None, None, None)], False
+
+    async def _noting(
+        self, connection: AsyncConnection[TupleRow], asked: Asked, note: Asked | None
+    ) -> tuple[list[tuple[Any, ...]], bool]:
+        """What is asked, in one transaction with the note if it can be made; and whether it was."""
+        seconds = self._settings.statement_ms / 1000 + COMMIT_SECONDS
+        refused = None
+        if note is not None:
+            try:
+                return await self._writes.fetch(connection, *asked, seconds, before=note), True
+            except psycopg.Error as error:
+                if connection.closed or (isinstance(error, AWAY) and not isinstance(error, GIVEN_WAY)):
+                    raise
+                refused = error
+        found = await self._writes.fetch(connection, *asked, seconds)
+        if refused is not None:
+            log.error("it could not be noted who changes things", exc_info=refused)
+        return found, False
 
     async def read(
         self, query: LiteralString, parameters: Sequence[object], seconds: float = READ_SECONDS, *, live: bool = False

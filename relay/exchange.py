@@ -16,6 +16,9 @@ from psycopg import AsyncConnection, pq
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.rows import TupleRow
 
+# A statement and the values of its `%s`.
+Asked = tuple[LiteralString, Sequence[object]]
+
 OK = frozenset((pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY))
 
 

@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from .errors import DatabaseUnavailable, OnlyStandby
-from .exchange import Statement, exchange, is_refusal
+from .exchange import Asked, Statement, exchange, is_refusal
 
 CONNECT_SECONDS = 3  # libpq's connect_timeout, per host; whole seconds, at least 2
 POOL_SECONDS = 2.0  # to wait for a connection before the database counts as away
@@ -103,9 +103,15 @@ class Pool:
             raise DatabaseUnavailable(str(error)) from error
 
     async def fetch(
-        self, connection: AsyncConnection[TupleRow], query: LiteralString, parameters: Sequence[object], seconds: float
+        self,
+        connection: AsyncConnection[TupleRow],
+        query: LiteralString,
+        parameters: Sequence[object],
+        seconds: float,
+        *,
+        before: Asked | None = None,
     ) -> list[tuple[Any, ...]]:
-        """The rows of a statement, run in a transaction of its own and committed.
+        """The rows of a statement, run in a transaction of its own, behind what is asked `before` it, and committed.
 
         Raises what psycopg raises where the server refused it, or it was never sent: nothing is committed then.
         DatabaseUnavailable where that cannot be known.
@@ -113,10 +119,11 @@ class Pool:
         # Whom we hang up on works on: the server must end it by itself, and no later.
         statement_seconds = min(self._statement_seconds, seconds)
         bounds = f"{self._lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms"
-        both = Statement(connection, BOUNDS, bounds), Statement(connection, query, parameters)
+        asked = (BOUNDS, bounds), *((before,) if before else ()), (query, parameters)
+        statements = [Statement(connection, *one) for one in asked]
         try:
-            _, result = await exchange(connection.pgconn, both, seconds)
-            return both[1].rows(result)
+            results = await exchange(connection.pgconn, statements, seconds)
+            return statements[-1].rows(results[-1])
         except Exception as error:
             if is_refusal(error):
                 raise

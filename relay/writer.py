@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import metrics
-from .actors import Actors
+from .actors import Actors, note_of
 from .answers import Answer
 from .database import Database, LockedOut
 from .errors import DatabaseUnavailable, Refusal
@@ -79,7 +79,7 @@ class Writer:
     ) -> None:
         self._database = database
         self._tracing = tracing
-        self._actors = Actors(database)
+        self._actors = Actors()
         self._settings = settings
         self._ring = ring
         self._queues: dict[int, deque[Pending]] = {}  # by restaurant; whose turn it is comes first
@@ -309,13 +309,14 @@ class Writer:
         """Apply once, whatever happens to the connection: the batch's id tells whether it was committed."""
         batch_id = uuid.uuid4()
         mutations = [p.mutation for p in batch]
+        new = self._actors.unknown(mutations)
         started = time.monotonic()
         sent = False
         while True:
             try:
-                if not sent:
-                    await self._actors.note(mutations)
-                answers = await self._database.apply(batch_id, mutations, isolate=isolate, traceparents=traceparents)
+                answers, noted = await self._database.apply(
+                    batch_id, mutations, isolate=isolate, note=note_of(new), traceparents=traceparents
+                )
             except DatabaseUnavailable as error:
                 self._note_failure()
                 if not error.sent:
@@ -335,6 +336,8 @@ class Writer:
                 self._note_failure()
                 isolate = True
             else:
+                if noted:
+                    self._actors.know(new)
                 if any(answer.code.startswith(SHORTAGE) for answer in answers):
                     self._note_failure()
                 elif any(answer.applied for answer in answers):

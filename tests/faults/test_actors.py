@@ -1,0 +1,72 @@
+"""Who changed something is noted with the change, in one transaction; and no sale fails or waits long for the note."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from tests.faults.deeds import execute
+from tests.proxy import proxied
+from tests.relays import local_relay
+from tests.terminals import terminals
+
+TABLE = {"number": 1, "seats": 4, "status": "available"}
+
+
+def noted(conninfo: str) -> list[Any]:
+    """Each change's client id, whether that client was noted before it, and whether in its own transaction."""
+    with psycopg.connect(conninfo) as connection:
+        return connection.execute(
+            """select l.client_id, a.first_at <= l.created_at, a.first_at >= begun.at
+               from pos.sync_log as l
+               cross join lateral (
+                 select max(b.created_at) from pos.batches as b where b.created_at <= l.created_at
+               ) as begun (at)
+               left join pos.actors as a using (restaurant_id, client_id)
+               order by l.revision"""
+        ).fetchall()
+
+
+async def test_the_first_change_of_a_terminal_notes_it_and_the_next_does_not(database: str) -> None:
+    async with local_relay(database) as relay, terminals(relay.url, 2) as (first, second):
+        await first.table("add", {"id": "t1", **TABLE})
+        await first.table("update", {"id": "t1", "seats": 5})
+        await second.table("update", {"id": "t1", "seats": 6})
+    assert noted(database) == [
+        (first.client_id, True, True),
+        (first.client_id, True, False),
+        (second.client_id, True, True),
+    ]
+
+
+async def test_a_note_that_is_held_up_holds_up_no_sale_and_is_made_later(database: str) -> None:
+    async with local_relay(database, lock_ms=50) as relay, terminals(relay.url, 1) as (terminal,):
+        with psycopg.connect(database) as person:
+            person.execute("lock table pos.actors")
+            await terminal.table("add", {"id": "t1", **TABLE})
+            await terminal.table("update", {"id": "t1", "seats": 5})
+        await terminal.table("update", {"id": "t1", "seats": 6})
+    assert [before for _, before, _ in noted(database)] == [False, False, True]
+
+
+async def test_a_note_that_may_not_be_made_fails_no_sale(database: str) -> None:
+    execute(database, "alter table pos.actors add constraint actors_never check (role = 'nobody')")
+    async with local_relay(database) as relay, terminals(relay.url, 1) as (terminal,):
+        answer = await terminal.table("add", {"id": "t1", **TABLE})
+        assert answer["revision"] == 1
+    assert noted(database) == [(terminal.client_id, None, None)]
+
+
+async def test_a_note_whose_answer_is_lost_is_made_once_and_so_is_the_change(database: str) -> None:
+    async with (
+        proxied(database) as proxy,
+        local_relay(proxy.conninfo, listen_conninfo=database) as relay,
+        terminals(relay.url, 1) as (terminal,),
+    ):
+        proxy.lose_answer_to(b"needle")
+        await terminal.table("add", {"id": "needle", **TABLE})
+        assert proxy.losses == 1
+        await terminal.table("update", {"id": "needle", "seats": 5})
+    assert [before for _, before, _ in noted(database)] == [True, True]
+    assert execute(database, "select count(*) from pos.actors") == 1
