@@ -18,7 +18,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import __version__, pages, protocol, schema
-from .auth import shown
+from .auth import Identity, Shown, shown
+from .boards import Boards
 from .connections import Connections
 from .errors import DatabaseUnavailable, Refusal, Unauthorized, UnknownRestaurant
 from .gauges import Registry
@@ -33,6 +34,8 @@ from .syncer import now_ms
 PAGE_ROWS, PAGE_ROWS_MOST = 100, 1000
 MAX_REVISION = 2**63 - 1
 LEAVING = "this relay is stopping: terminals go to another one"
+
+Answering = Callable[[Request], Awaitable[Response]]
 
 
 class OriginGate:
@@ -61,11 +64,15 @@ class OriginGate:
 class Api:
     """The read-only API of one relay."""
 
-    def __init__(self, connections: Connections, listener: Listener, health: Health, reads: Reads) -> None:
+    def __init__(
+        self, connections: Connections, listener: Listener, health: Health, reads: Reads, boards: Boards
+    ) -> None:
         self._connections = connections
         self._listener = listener
         self._health = health
         self._reads = reads
+        self._page = pages.served(pages.BOARD)
+        self._boards = boards
         self._started = time.monotonic()
         self._registry = Registry(connections, listener, health, reads)
 
@@ -80,6 +87,8 @@ class Api:
             Route("/health/ready", self.ready),
             Route("/metrics", self.metrics),
             *pages.routes(),
+            Route("/board", self.board_page),
+            Route("/api/board", self._guarded(self.board)),
             *(
                 Route(f"/api/{name}", self._answering(answer))
                 for name, answer in {
@@ -187,10 +196,48 @@ class Api:
         more = rows[-1][0] if len(rows) == limit else None
         return _json(f'{{"orders":[{",".join(text for _, text in rows)}],"before":{json.dumps(more)}}}')
 
-    def _answering(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    # The board
+
+    async def board_page(self, request: Request) -> Response:
+        """The page, with 401 or 403 where a token is shown that is no manager's; without one, the page asks for it."""
+        try:
+            if _seen(request).token:
+                await self._managed(request)
+            status = 200
+        except (Unauthorized, Refusal) as error:
+            status = 403 if isinstance(error, Refusal) else 401
+        except (DatabaseUnavailable, UnknownRestaurant):
+            status = 200  # the page says so, and asks again
+        return self._page(request, status)
+
+    async def board(self, request: Request) -> Response:
+        """What the page shows: of the restaurant of a manager's token, or of all where authentication is off."""
+        restaurant_id = await self._managed(request)
+        found = await self._boards.all(restaurant_id)
+        return JSONResponse({"instances": found}, headers={"Cache-Control": "no-store"})
+
+    async def _managed(self, request: Request) -> int | None:
+        """The restaurant whose board may be shown; None: every one. Raises Refusal where the token is no manager's."""
+        seen, gate = _seen(request), self._connections.gate
+        if gate is None:
+            return (await self._connections.slugs.room(seen.slug)).restaurant_id if seen.slug else None
+        identity = await gate.identify(seen)
+        if identity.role != "manager":
+            raise Refusal("FORBIDDEN", f"the board is a manager's; show a manager's token, this is a {identity.role}'s")
+        return (await self._room_of(identity)).restaurant_id
+
+    def _answering(self, answer: Answering) -> Answering:
+        async def endpoint(request: Request) -> Response:
+            request.state.room = await self._room(request)
+            return await answer(request)
+
+        return self._guarded(endpoint)
+
+    def _guarded(self, answer: Answering) -> Answering:
+        """What an answer raises becomes an answer."""
+
         async def endpoint(request: Request) -> Response:
             try:
-                request.state.room = await self._room(request)
                 return await answer(request)
             except Unauthorized as error:
                 return _error(401, "FORBIDDEN", str(error), None, {"WWW-Authenticate": "Bearer"})
@@ -199,15 +246,18 @@ class Api:
             except DatabaseUnavailable:
                 return _error(503, "UNAVAILABLE", "the database is away; try again", None, {"Retry-After": "2"})
             except Refusal as refusal:
-                return _error(410 if refusal.code == "GONE" else 400, refusal.code, refusal.message, refusal.field)
+                status = {"GONE": 410, "FORBIDDEN": 403}.get(refusal.code, 400)
+                return _error(status, refusal.code, refusal.message, refusal.field)
 
         return endpoint
 
     async def _room(self, request: Request) -> Room:
-        seen, gate = shown(request.scope["headers"], (), request.scope["query_string"]), self._connections.gate
+        seen, gate = _seen(request), self._connections.gate
         if gate is None:
             return await self._connections.slugs.room(seen.slug)
-        identity = await gate.identify(seen)
+        return await self._room_of(await gate.identify(seen))
+
+    async def _room_of(self, identity: Identity) -> Room:
         return self._connections.room_of(identity) or await self._connections.slugs.room(identity.slug)
 
     async def _snapshot(self, request: Request) -> Snapshot:
@@ -217,6 +267,10 @@ class Api:
         if room.restaurant_id not in heads.by_restaurant:
             raise UnknownRestaurant(room.slug)
         return await self._connections.syncer.snapshot(room, heads.by_restaurant[room.restaurant_id].revision)
+
+
+def _seen(request: Request) -> Shown:
+    return shown(request.scope["headers"], (), request.scope["query_string"])
 
 
 def _error(status: int, code: str, message: str, field: str | None, headers: dict[str, str] | None = None) -> Response:
@@ -249,7 +303,7 @@ def _number(request: Request, name: str, default: int, most: int, *, least: int 
     return int(value)
 
 
-def build(connections: Connections, listener: Listener, health: Health, reads: Reads) -> Starlette:
+def build(connections: Connections, listener: Listener, health: Health, reads: Reads, boards: Boards) -> Starlette:
     """The ASGI application."""
     # A proxy may show a token for whoever it lets in: a page of anybody's would come in with it (CWE-1385).
     origins = connections.settings.origins or (None if connections.gate is None else ())
@@ -259,7 +313,7 @@ def build(connections: Connections, listener: Listener, health: Health, reads: R
         else {"allow_origins": origins}
     )
     return Starlette(
-        routes=Api(connections, listener, health, reads).routes,
+        routes=Api(connections, listener, health, reads, boards).routes,
         middleware=[
             Middleware(OriginGate, allowed=origins),
             Middleware(CORSMiddleware, **cors, allow_methods=["GET"], allow_headers=["*"], expose_headers=["ETag"]),

@@ -281,9 +281,9 @@ class Database:
 
         `note` is a statement of the same transaction, made first, that no mutation fails by. `traceparents` are kept
         with the changes, one for each mutation. With `isolate` every mutation has a block of its own, so that one that
-        fails leaves the others alone. Raises LockedOut and psycopg.Error, nothing applied (a single mutation is answered
-        instead of the latter); and DatabaseUnavailable, where it is not known whether the batch was committed if it was
-        `sent`: the same `batch_id` may be given again and finds out.
+        fails leaves the others alone. Raises LockedOut and psycopg.Error, nothing applied (a single mutation is
+        answered instead of the latter); and DatabaseUnavailable, where it is not known whether the batch was committed
+        if it was `sent`: the same `batch_id` may be given again and finds out.
         """
         asked: Asked = (
             APPLY if traceparents is None else APPLY_TRACED,

@@ -11,7 +11,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from . import metrics, protocol
+from .changes import encoded
 from .database import PROOF, ROLL_CALL, ChangeRow, Changes, Database, Head, Heads, MessageRow
 from .errors import DatabaseUnavailable, Deaf, OnlyStandby
 from .frames import encode
@@ -27,7 +28,7 @@ from .logs import fields
 from .pools import is_pooled
 from .settings import Settings
 from .versions import complaint
-from .window import Change
+from .ways import Reading, Ways
 
 if TYPE_CHECKING:
     from .tracing import Tracing
@@ -49,13 +50,16 @@ QUEUE_ALARM = 0.01  # of the notification queue; it is nearly empty as long as e
 class Listener:
     """Hears the doorbell and hands the hub what the log holds."""
 
-    def __init__(self, database: Database, hub: Hub, settings: Settings, tracing: Tracing | None = None) -> None:
+    def __init__(
+        self, database: Database, hub: Hub, settings: Settings, ways: Ways, tracing: Tracing | None = None
+    ) -> None:
         self._database = database
         self._hub = hub
         self._settings = settings
+        self._ways = ways
         self._tracing = tracing
         self._instance = secrets.token_hex(8)
-        self._dirty: set[int] = set()
+        self._dirty: dict[int, float] = {}  # restaurants to be read, and the time.time() at which they were rung for
         self._rung = asyncio.Event()
         self._later: asyncio.TimerHandle | None = None  # rings for those whose doorbells wait
         self._ear = 0  # counts the LISTEN connections
@@ -112,7 +116,7 @@ class Listener:
     def ring(self, restaurant_id: int) -> None:
         """Look at a restaurant's log; one without a room here costs nothing."""
         if restaurant_id in self._hub.rooms:
-            self._dirty.add(restaurant_id)
+            self._dirty.setdefault(restaurant_id, time.time())
             self._rung.set()
 
     async def run(self) -> None:
@@ -226,25 +230,26 @@ class Listener:
             self._rung.clear()
             now = time.monotonic()
             known = [room for i in self._dirty if (room := self._hub.rooms.get(i))]
+            heard = self._dirty
             dirty = [room.restaurant_id for room in known if room.read_after <= now]
-            self._dirty = {room.restaurant_id for room in known if room.read_after > now}
+            self._dirty = {i: heard[i] for room in known if room.read_after > now and (i := room.restaurant_id)}
             if self._dirty and (self._later is None or self._later.when() <= asyncio.get_running_loop().time()):
                 self._later = asyncio.get_running_loop().call_later(VAIN_DELAY, self._rung.set)
             for start in range(0, len(dirty), READ_RESTAURANTS):
                 part = dirty[start : start + READ_RESTAURANTS]
                 self._under_way = part
                 try:
-                    await self._read_rooms(part)
+                    await self._read_rooms({i: heard[i] for i in part})
                 except DatabaseUnavailable:
-                    self._dirty.update(part)
+                    self._dirty |= {i: heard[i] for i in part}
                     await asyncio.sleep(READ_DELAY)
                     self._rung.set()
                 finally:
                     self._under_way = ()
 
-    async def _read_rooms(self, restaurant_ids: Sequence[int]) -> None:
+    async def _read_rooms(self, heard: Mapping[int, float]) -> None:
         rooms = []
-        for room in (room for i in restaurant_ids if (room := self._hub.rooms.get(i))):
+        for room in (room for i in heard if (room := self._hub.rooms.get(i))):
             if room.window is None:
                 room.rung_early = True
             else:
@@ -253,9 +258,9 @@ class Listener:
             return
         cursors = {room.restaurant_id: room.head for room in rooms}
         windows = {room.restaurant_id: room.window for room in rooms}
-        asked_at = time.time_ns()
+        asked_at = time.time()
         epoch, read = await self._database.read_changes(cursors, rows=READ_ROWS, size=READ_BYTES, live=True)
-        read_at = time.time_ns()
+        read_at = time.time()
         behind: dict[int, int] = {}
         for room in rooms:
             changes = read.get(room.restaurant_id)
@@ -283,10 +288,7 @@ class Listener:
                     "relaying", extra=fields(restaurant=room.slug, revision=fresh[-1].revision, changes=len(fresh))
                 )
                 self._hub.take(room, [encoded(row) for row in fresh])
-                self._count(room.restaurant_id, fresh)
-                if self._tracing is not None:
-                    ends = fresh[0].revision, fresh[-1].revision
-                    self._tracing.delivered(room.restaurant_id, ends, len(room.sessions), asked_at, read_at)
+                self._count(room, fresh, heard[room.restaurant_id], asked_at, read_at)
             if room.head < changes.head.revision:
                 self.ring(room.restaurant_id)
             self._hub.note_staff(room, changes.head.staff)
@@ -304,14 +306,15 @@ class Listener:
         room.vain_reads = 0 if found else room.vain_reads + 1
         room.read_after = time.monotonic() + VAIN_DELAY if room.vain_reads >= VAIN_READS else 0.0
 
-    def _count(self, restaurant_id: int, fresh: Sequence[ChangeRow]) -> None:
-        now = time.time()
+    def _count(self, room: Room, fresh: Sequence[ChangeRow], heard: float, asked_at: float, read_at: float) -> None:
         metrics.CHANGES.inc(len(fresh))
-        if restaurant_id in self._swept:
-            self._swept.discard(restaurant_id)
+        if room.restaurant_id in self._swept:
+            self._swept.discard(room.restaurant_id)
             metrics.SWEPT.inc(len(fresh))
-        for row in fresh:
-            metrics.DELIVERY.observe(max(0.0, now - row.milliseconds / 1000))
+        reading = Reading(heard, read_at, time.time(), len(room.sessions))
+        self._ways.take(room.restaurant_id, room.slug, fresh, reading)
+        if self._tracing is not None:
+            self._tracing.delivered(room.restaurant_id, fresh[0].revision, fresh[-1].revision, asked_at, reading)
 
     def _begin_anew(self, room: Room, epoch: str, head: Head, why: str) -> None:
         # Never skip: whoever cannot be given every change is given the state.
@@ -383,14 +386,6 @@ class Listener:
                     if restaurant_id not in self._dirty and restaurant_id not in self._under_way:
                         self._swept.add(restaurant_id)
                     self.ring(restaurant_id)
-
-
-def encoded(row: ChangeRow) -> Change:
-    """A change as the frames that all terminals receive."""
-    text = protocol.change(
-        row.type, row.action, row.data, client_id=row.client_id, timestamp=row.milliseconds, revision=row.revision
-    )
-    return Change(row.revision, encode(text), row.type, row.action, row.row_id, row.client_id)
 
 
 def _backoff(attempt: int) -> float:

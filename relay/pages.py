@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 FOLDER = Path(__file__).parent / "web"
+BOARD = FOLDER / "board.html"
 # Browsers run a module only if it is served as JavaScript (HTML, "fetch a single module script").
 TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -33,8 +35,11 @@ PAGE_HEADERS = {
 
 
 def routes() -> list[BaseRoute]:
-    """A route for each file under its path; a page's has no ending, and the page `index` is at `/`."""
-    return [_route(path, address) for address, path in _FILES.items()]
+    """A route for each file under its path; a page's has no ending, and the page `index` is at `/`.
+
+    All but BOARD, whose status depends on who asks.
+    """
+    return [_route(path, address) for address, path in _FILES.items() if path != BOARD]
 
 
 def is_page(path: str) -> bool:
@@ -55,16 +60,26 @@ def _address(path: Path) -> str:
 _FILES = {_address(path): path for path in sorted(FOLDER.rglob("*")) if path.suffix in TYPES}
 
 
-def _route(path: Path, address: str) -> Route:
+def served(path: Path) -> Callable[..., Response]:
+    """Answers a request with a file as it was when the relay began, under a status that is 200 unless one is given."""
     body = path.read_bytes()
     tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
     # Asked for anew each time, so that a page never runs the library of an older relay.
     headers = {"ETag": tag, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
     headers |= PAGE_HEADERS if path.suffix == ".html" else {}
 
-    async def endpoint(request: Request) -> Response:
-        if has_tag(request.headers.get("if-none-match", ""), tag):
+    def answer(request: Request, status: int = 200) -> Response:
+        if status == 200 and has_tag(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers=headers)
-        return Response(body, media_type=TYPES[path.suffix], headers=headers)
+        return Response(body, status, media_type=TYPES[path.suffix], headers=headers)
+
+    return answer
+
+
+def _route(path: Path, address: str) -> Route:
+    answer = served(path)
+
+    async def endpoint(request: Request) -> Response:
+        return answer(request)
 
     return Route(address, endpoint)

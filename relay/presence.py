@@ -6,15 +6,14 @@ import asyncio
 import json
 import logging
 import socket
-import time
 import uuid
 from collections import OrderedDict
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, LiteralString, NamedTuple
 
 from . import __version__
 from .auth import NOBODY
+from .board import Board, name_of, seen
 from .connection import POLICY
 from .connections import Connections
 from .database import QUICK_SECONDS, Database
@@ -53,21 +52,27 @@ class _Call(NamedTuple):
             and session.state is not State.CLOSED
             and self.restaurant_id in (None, session.restaurant_id)
             and self.client_id in (None, session.client_id)
-            and self.terminal in (None, _name_of(connection))
+            and self.terminal in (None, name_of(session))
         )
 
 
 class Presence:
     """Answers the roll calls of one instance; `port` is where it serves, once that is known."""
 
-    def __init__(self, database: Database, connections: Connections, instance_id: str) -> None:
+    def __init__(self, database: Database, connections: Connections, board: Board, instance_id: str) -> None:
         self.instance_id = instance_id
         self.port = 0
         self._host = socket.gethostname()
         self._database = database
         self._connections = connections
+        self._board = board
         self._rung = asyncio.Event()
         self._answers: OrderedDict[uuid.UUID, str] = OrderedDict()
+
+    @property
+    def name(self) -> str:
+        """This instance's, for people."""
+        return f"{self._host}:{self.port}"
 
     def ring(self) -> None:
         """Somebody calls the roll, perhaps."""
@@ -113,11 +118,14 @@ class Presence:
     async def _ask(self, query: LiteralString, *parameters: object) -> list[Any]:
         return await self._database.read(query, parameters, QUICK_SECONDS, live=True)
 
-    async def _answer(self, call: _Call) -> list[dict[str, object]]:
+    async def _answer(self, call: _Call) -> list[dict[str, object]] | dict[str, object]:
+        if call.kind == "board":
+            return await self._board.here(call.restaurant_id)
         found, meant = [], []
         for number, connection in enumerate(list(self._connections.open), 1):
             if call.means(connection):
-                found.append(self._seen(connection))
+                session = connection.session
+                found.append(seen(session, self._connections.hub.rooms.get(session.restaurant_id)))
                 meant.append(connection)
             if number % TURN == 0:
                 await asyncio.sleep(0)
@@ -126,31 +134,6 @@ class Presence:
             if meant:
                 log.info("terminals are closed by hand", extra=fields(terminals=len(meant)))
         return found
-
-    def _seen(self, connection: Leaving) -> dict[str, object]:
-        session = connection.session
-        room = self._connections.hub.rooms.get(session.restaurant_id)
-        is_live = room is not None and session.state is State.LIVE and session.epoch == room.epoch
-        since = datetime.fromtimestamp(time.time() - (time.monotonic() - session.since), UTC)
-        return {
-            "restaurant": room.slug if room else "",
-            "clientId": session.client_id,
-            "name": _name_of(connection),
-            "role": session.actor.role,
-            "address": session.actor.address,
-            "profile": session.profile.name if session.profile else "core",
-            "connectedAt": since.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "state": session.state.name.lower(),
-            "revision": session.cursor if is_live else None,
-            "behind": max(0, room.head - session.cursor) if room and is_live else None,
-            "waitingBytes": session.waiting_bytes,
-            "lagging": session.lagging,
-        }
-
-
-def _name_of(connection: Leaving) -> str:
-    """The name that it was enrolled under, or, where authentication is off, the one that it gives itself."""
-    return connection.session.actor.terminal or connection.session.name
 
 
 async def _kick(connection: Leaving, *, come_back: bool) -> None:

@@ -19,6 +19,8 @@ from . import schema, systemd
 from .admission import ANYBODY
 from .app import build
 from .appdata import AppData
+from .board import Board
+from .boards import Boards
 from .checksums import Checksums
 from .connections import Connections
 from .database import Database
@@ -34,6 +36,7 @@ from .standby import Reads
 from .syncer import Syncer
 from .upgrade import Sockets
 from .upkeep import Upkeep
+from .ways import Ways
 from .webapp import WebApp
 from .writer import Writer
 
@@ -83,8 +86,9 @@ class Relay:
         self.hub = Hub(settings.window_changes, settings.window_bytes)
         self.instance_id = secrets.token_hex(8)
         self.tracing = _tracing(settings, self.database, self.instance_id)
-        self.listener = Listener(self.database, self.hub, settings, self.tracing)
-        self.writer = Writer(self.database, settings, self.listener.ring, self.tracing)
+        self.ways = Ways()
+        self.listener = Listener(self.database, self.hub, settings, self.ways, self.tracing)
+        self.writer = Writer(self.database, settings, self.listener.ring, self.ways, self.tracing)
         self.reads = Reads(self.database, settings)
         self.syncer = Syncer(self.database, self.reads, self.hub, settings, self.listener.ring)
         self.checksums = Checksums(self.database, settings, self.listener.ring)
@@ -102,7 +106,9 @@ class Relay:
         )
         self.health = Health(self.connections, self.listener, self.reads)
         self.upkeep = Upkeep(self.database, self.hub, settings)
-        self.presence = Presence(self.database, self.connections, self.instance_id)
+        board = Board(self.connections, self.listener, self.health, self.ways)
+        self.presence = Presence(self.database, self.connections, board, self.instance_id)
+        self.boards = Boards(self.database, self.presence, board)
         self.listener.on_return = self.connections.pay
         self.listener.on_roll_call = self.presence.ring
         self.sockets = Sockets(settings.max_message_bytes, settings.heartbeat_seconds)
@@ -110,7 +116,7 @@ class Relay:
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            build(self.connections, self.listener, self.health, self.reads),
+            build(self.connections, self.listener, self.health, self.reads, self.boards),
             host=self.settings.host,
             port=self.settings.port,
             loop="uvloop",

@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from . import metrics, protocol
+from .changes import encoded
 from .database import Database, Head
 from .errors import DatabaseUnavailable, UnknownRestaurant
 from .hub import Hub, Room
-from .listener import READ_BYTES, READ_ROWS, encoded
+from .listener import READ_BYTES, READ_ROWS
 from .logs import fields
 from .session import Session, Sync
 from .session import State as SessionState

@@ -30,6 +30,7 @@ from .database import Database
 from .errors import DatabaseUnavailable, Refusal
 from .logs import fields
 from .protocol import Mutation
+from .ways import Reading
 
 log = logging.getLogger("relay.tracing")
 
@@ -43,15 +44,13 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Changes that were read together and passed on. Times are nanoseconds since 1970."""
+    """Changes that were read together and passed on. Times are seconds since 1970."""
 
     restaurant_id: int
     first: int  # revisions
     last: int
-    terminals: int
-    asked_at: int
-    read_at: int
-    sent_at: int
+    asked_at: float
+    reading: Reading
 
 
 class Tracing:
@@ -123,17 +122,13 @@ class Tracing:
 
     # Where it is passed on
 
-    def delivered(
-        self, restaurant_id: int, revisions: tuple[int, int], terminals: int, asked_at: int, read_at: int
-    ) -> None:
-        """Changes of a restaurant have just gone out to its terminals; their spans are made later, by `run`.
+    def delivered(self, restaurant_id: int, first: int, last: int, asked_at: float, reading: Reading) -> None:
+        """Changes of a restaurant, from the first to the last revision, have gone out to its terminals.
 
-        `revisions` are the first and the last. They were asked for and read at these nanoseconds since 1970.
+        `asked_at`, in seconds since 1970, is when they were asked for. Their spans are made later, by `run`.
         """
         if len(self._deliveries) < WAITING:
-            self._deliveries.append(
-                Delivery(restaurant_id, *revisions, terminals, asked_at, read_at, sent_at=time.time_ns())
-            )
+            self._deliveries.append(Delivery(restaurant_id, first, last, asked_at, reading))
         else:
             self._left_out += 1
         self._rung.set()
@@ -170,12 +165,14 @@ class Tracing:
     def _spread(self, delivery: Delivery, revision: int, traceparent: str) -> None:
         about: dict[str, Any] = {"relay.restaurant": delivery.restaurant_id, "relay.revision": revision}
         parent = _PROPAGATOR.extract({"traceparent": traceparent}, Context())
-        read = self._tracer.start_span("read", parent, SpanKind.CONSUMER, about, start_time=delivery.asked_at)
+        read = self._tracer.start_span("read", parent, SpanKind.CONSUMER, about, start_time=_ns(delivery.asked_at))
         within = set_span_in_context(read, Context())
-        about["relay.terminals"] = delivery.terminals
-        fan_out = self._tracer.start_span("fan-out", within, SpanKind.PRODUCER, about, start_time=delivery.read_at)
-        fan_out.end(delivery.sent_at)
-        read.end(delivery.read_at)
+        about["relay.terminals"] = delivery.reading.terminals
+        fan_out = self._tracer.start_span(
+            "fan-out", within, SpanKind.PRODUCER, about, start_time=_ns(delivery.reading.read)
+        )
+        fan_out.end(_ns(delivery.reading.written))
+        read.end(_ns(delivery.reading.read))
 
     async def close(self) -> None:
         """Send what is left to the collector, but wait no longer than CLOSE_SECONDS for it."""
@@ -183,6 +180,10 @@ class Tracing:
         closing = threading.Thread(target=self._provider.shutdown, name="tracing", daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, CLOSE_SECONDS)
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
 
 
 def _traceparent(span: Span) -> str | None:

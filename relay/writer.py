@@ -14,9 +14,8 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import metrics
 from .actors import Actors, note_of
@@ -24,8 +23,10 @@ from .answers import Answer
 from .database import Database, LockedOut
 from .errors import DatabaseUnavailable, Refusal
 from .logs import fields
+from .pending import Pending
 from .protocol import Mutation
 from .settings import Settings
+from .ways import Ways
 
 if TYPE_CHECKING:
     from .tracing import Tracing
@@ -41,43 +42,21 @@ UNKNOWN_SECONDS = 15.0  # to find out what became of a batch whose connection br
 AWAY_DELAY = 0.2  # seconds before the next attempt at a database that is away
 SHORTAGE = "SQLSTATE 53"  # of memory, space or connections (PostgreSQL manual, appendix A)
 FAILING, FAILING_SECONDS = 2, 10.0  # attempts in a row that the database refused, and for how long they count
-# A mutation without an id is not repeated by its terminal. It waits for a database that is away as long as that takes
-# (the queue has a bound, and then its terminal is not read from), and this long for a locked row.
-UNREPEATED_SECONDS = 120.0
-
-
-@dataclass(slots=True, eq=False)
-class Pending:
-    """A mutation that waits for its answer."""
-
-    mutation: Mutation
-    answer: asyncio.Future[Answer]
-    since: float = field(default_factory=time.monotonic)
-    held: bool = False  # by a lock, at its last attempt
-    span: Any = None  # of Tracing.received, where that is on
-
-    @property
-    def terminal(self) -> tuple[int, str]:
-        """Whose mutations keep their order."""
-        return self.mutation.restaurant_id, self.mutation.client_id
-
-    def waited(self, seconds: float) -> bool:
-        """Whether it has waited longer than it may; `seconds` are for a terminal that repeats."""
-        return time.monotonic() - self.since > (seconds if self.mutation.id else max(seconds, UNREPEATED_SECONDS))
-
-    def refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal."""
-        if not self.answer.done():
-            self.answer.set_exception(refusal)
 
 
 class Writer:
     """The way of every mutation into the database. `ring` is called with each restaurant that was committed to."""
 
     def __init__(
-        self, database: Database, settings: Settings, ring: Callable[[int], None], tracing: Tracing | None = None
+        self,
+        database: Database,
+        settings: Settings,
+        ring: Callable[[int], None],
+        ways: Ways,
+        tracing: Tracing | None = None,
     ) -> None:
         self._database = database
+        self._ways = ways
         self._tracing = tracing
         self._actors = Actors()
         self._settings = settings
@@ -295,7 +274,7 @@ class Writer:
         if isolate:
             self._lane_size = min(LANE_BATCH, self._lane_size * 2)
         for pending, answer in zip(batch, answers, strict=True):
-            self._settle(pending, answer)
+            pending.settle(answer)
             pending.held = isolate and answer.code == "LOCKED"
         for restaurant_id in {p.mutation.restaurant_id for p in batch}:
             self._ring(restaurant_id)
@@ -345,6 +324,7 @@ class Writer:
                 seconds = time.monotonic() - started
                 metrics.BATCH.observe(len(mutations))
                 metrics.COMMIT.observe(seconds)
+                self._ways.commit(started, mutations, answers, [p.since for p in batch])
                 log.debug("committed", extra=fields(mutations=len(mutations), milliseconds=round(seconds * 1000, 1)))
                 return answers
             if time.monotonic() - started > UNKNOWN_SECONDS and all(p.mutation.id for p in batch):
@@ -376,15 +356,6 @@ class Writer:
                 self._enqueue(pending)
         if kept:
             await asyncio.sleep(AWAY_DELAY)
-
-    @staticmethod
-    def _settle(pending: Pending, answer: Answer) -> None:
-        if answer.code in ("LOCKED", "APART") or pending.answer.done():
-            return
-        if answer.applied:
-            pending.answer.set_result(answer)
-        else:
-            pending.answer.set_exception(answer.refusal())
 
     @staticmethod
     def _refuse(batch: Iterable[Pending], refusal: Refusal) -> None:

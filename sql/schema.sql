@@ -34,6 +34,7 @@ begin isolation level read committed;
 \ir retention.sql
 \ir audit.sql
 \ir rollcall.sql
+\ir board.sql
 \ir finish.sql
 \ir grants.sql
 commit;

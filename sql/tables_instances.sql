@@ -27,11 +27,11 @@ create unlogged table if not exists pos.calls (
   come_back boolean not null default false,
   created_at timestamptz not null default now(),
   constraint calls_key primary key (call_id),
-  constraint calls_kind check (kind in ('list', 'kick'))
+  constraint calls_kind check (kind in ('list', 'kick', 'board'))
 );
 comment on table pos.calls is 'Roll calls of the last minute: who asked the relays which terminals they have, or to close some.';
 comment on column pos.calls.call_id is 'Random.';
-comment on column pos.calls.kind is 'list: which terminals are connected; kick: close those that are meant.';
+comment on column pos.calls.kind is 'list: which terminals are connected; kick: close those that are meant; board: what the page /board shows.';
 comment on column pos.calls.restaurant_id is 'Only terminals of this restaurant; null: of all.';
 comment on column pos.calls.client_id is 'Only terminals with this client id; null: with any.';
 comment on column pos.calls.terminal is 'Only terminals of this name; null: of any.';
@@ -49,5 +49,5 @@ create unlogged table if not exists pos.call_answers (
 comment on table pos.call_answers is 'What each relay answered to a roll call of the last minute.';
 comment on column pos.call_answers.call_id is 'The call.';
 comment on column pos.call_answers.instance_id is 'The relay.';
-comment on column pos.call_answers.terminals is 'A list of the terminals that are meant, as relay terminals --json shows them; of a kick those that were closed.';
+comment on column pos.call_answers.terminals is 'A list of the terminals that are meant, as relay terminals --json shows them; of a kick those that were closed; for a board an object with all that it shows.';
 comment on column pos.call_answers.answered_at is 'When.';

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+from relay.changes import encoded
 from relay.database import ChangeRow, Changes, Database, Head, Heads, State
 from relay.hub import Hub, Room
-from relay.listener import encoded
 from relay.session import Session
 from relay.settings import Settings
 from relay.standby import Reads

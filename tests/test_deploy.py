@@ -70,7 +70,7 @@ async def test_nginx_leads_terminals_and_requests_to_the_relays_but_no_metrics(d
             pass
         files = [route.path for route in pages.routes() if isinstance(route, Route)]
         assert {"/", "/minipos-sync.js"} <= set(files)
-        for path in ("/health", "/health/ready", "/api/sync", "/api/tables", *files):
+        for path in ("/health", "/health/ready", "/api/sync", "/api/tables", "/board", *files):
             assert (await nginx.get(path))[0] == 200, path
         # For whoever runs it, at a relay's own port.
         assert (await one.get("/metrics"))[0] == 200

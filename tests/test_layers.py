@@ -29,7 +29,7 @@ LAYERS = """
     schema
     asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
     appmessages cards database
-    actors appdata enrolments retention snapshots standby
+    actors appdata enrolments retention snapshots standby ways
     backups staff
     session
     hub tracing
@@ -39,8 +39,10 @@ LAYERS = """
     parts
     connection doctor floors
     connections webapp
-    health presence
-    gauges
+    health
+    board gauges
+    presence
+    boards
     app
     server
     __main__

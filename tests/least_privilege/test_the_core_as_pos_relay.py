@@ -4,6 +4,7 @@ from tests import test_upkeep
 from tests.e2e import (
     test_acknowledgements,
     test_api,
+    test_board,
     test_core_terminals,
     test_messages,
     test_sync,
@@ -14,6 +15,7 @@ from tests.e2e import (
 for module in (
     test_acknowledgements,
     test_api,
+    test_board,
     test_core_terminals,
     test_messages,
     test_sync,
