@@ -29,7 +29,7 @@ LAYERS = """
     schema
     asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
     appmessages cards database
-    actors appdata enrolments retention snapshots standby ways
+    actors appdata changes enrolments pending retention snapshots standby ways
     backups staff
     session
     hub tracing

@@ -69,7 +69,7 @@ const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0)
 const byColumn = ({ by, down }) => (a, b) => {
   const [first, second] = [COLUMNS[by](a), COLUMNS[by](b)].map((value) => [value].flat())
   const found = first.map((value, n) => compare(value, second[n])).find((one) => one !== 0) ?? 0
-  return (down ? -found : found) || compare(a.key, b.key)
+  return (down ? -found : found) || compare(COLUMNS.name(a), COLUMNS.name(b)) || compare(a.key, b.key)
 }
 
 const matches = (one, words) =>

@@ -34,7 +34,6 @@ export const page = {
   theme: { auto: 'Theme: as the system', light: 'Theme: light', dark: 'Theme: dark' },
   loading: 'Asking the relay…',
   updated: (ms) => (ms < 1500 ? 'Live' : `Last answer ${duration(ms)} ago`),
-  paused: 'Paused while hidden',
 }
 
 export const figures = {
