@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from itertools import count
@@ -171,6 +172,10 @@ async def test_restaurants_are_chosen_and_the_address_keeps_the_choice(
         assert page.url.endswith("?restaurant=bistro")
         await page.reload()
         await expect(page.locator(".terminals tbody tr")).to_have_count(1)
+        page = await windows.open(board(relay, "?restaurant=nowhere"))
+        await expect(page.locator(".health")).to_contain_text("There is no restaurant")
+        await page.close()
+        windows.faults.clear()  # Chromium says of each 404 that there was one
 
 
 # --- several relays
@@ -206,6 +211,7 @@ async def test_a_relay_that_is_killed_turns_red_until_it_is_started_again(
         await other.kill()
         await expect(card).to_have_attribute("data-state", "unanswered")
         await expect(page.locator(".health .bad")).to_contain_text("gave no answer")
+        await expect(page).to_have_title(re.compile(f":{other.port} gave no answer"))
         await expect(card).to_have_attribute("data-state", "silent")
         await expect(card.locator(".chip.bad")).to_have_text("Silent")
         await expect(page.locator(".health .bad")).to_contain_text("is silent")
@@ -236,7 +242,7 @@ async def test_without_the_database_the_board_still_says_what_is_known(windows: 
 
 async def test_a_managers_token_opens_the_board_and_no_other_does(shop: str, windows: Windows) -> None:
     tokens = {role: await terminals.add(shop, "default", role, role) for role in ("terminal", "manager")}
-    async with local_relay(shop, auth="token") as relay, Terminal(relay.url, "till-1", tokens["terminal"]):
+    async with local_relay(shop, auth="token") as relay, Terminal(relay.url, "till-1", tokens["terminal"]) as till:
         page = await windows.open(board(relay))
         windows.faults.clear()  # Chromium says of the 401 that there was one
         field = page.get_by_label("Token")
@@ -254,8 +260,10 @@ async def test_a_managers_token_opens_the_board_and_no_other_does(shop: str, win
         await expect(field).to_be_hidden()
         await page.reload()
         await expect(page.locator('tr[data-client="till-1"]')).to_be_visible()
+        await till.table("update", {"id": "4", "status": "occupied"})
+        await expect(page.locator(".log-line").first).to_contain_text("Table 4 changed")
         await terminals.revoke(shop, "default", "manager")
-        await expect(page.get_by_role("alert")).to_contain_text("does not know that token")
+        await expect(page.get_by_role("alert")).to_contain_text("not known here; perhaps it was revoked")
         await expect(page.locator(".content")).to_be_hidden()
         await until(lambda: all("status of 40" in fault for fault in windows.faults), what="no other fault")
         windows.faults.clear()
@@ -327,10 +335,13 @@ async def test_the_token_form_and_a_fault_pass_axe_too(shop: str, windows: Windo
         page = await windows.open(board(relay))
         await expect(page.get_by_label("Token")).to_be_visible()
         assert await violations(page) == []
-        windows.faults.clear()
+        windows.faults.clear()  # the 401
+    async with local_relay(shop) as relay, Terminal(relay.url, "till-1") as till:
+        page = await windows.open(board(relay))
+        await on_show(page, till)
     await expect(page.locator(".health")).to_contain_text("This relay does not answer")
+    await expect(page.locator("#live")).to_contain_text("Last answer")
     assert await violations(page) == []
-    windows.faults.clear()
 
 
 async def test_the_keyboard_reaches_everything_and_a_list_keeps_its_focus(relay: LocalRelay, windows: Windows) -> None:

@@ -10,6 +10,7 @@ import { count, duration, figures as figureTexts, findings, page, token as token
 import { waysSection } from './ways.js'
 
 const PACE_MS = 1000
+const SHUT_OUT = [401, 403] // statuses that say that the token is not good for this, or that there is none
 const OLD_MS = 6000 // an answer that is older is shown as such
 
 const asked = new URL(location.href).searchParams.get('restaurant')
@@ -90,7 +91,8 @@ function tokenForm() {
 
 // What is shown
 
-const showHealth = (found) =>
+const showHealth = (found) => {
+  document.title = found.length && found[0].colour !== 'good' ? `${found[0].title} – ${page.title}` : page.title
   keyed(health, found, (one) => one.title, () => {
     const [title, todo] = [el('strong'), el('span')]
     return withParts(el('li', {}, el('span', { class: 'dot', 'aria-hidden': 'true' }), el('div', {}, title, todo)), { title, todo })
@@ -99,6 +101,7 @@ const showHealth = (found) =>
     say(item.parts.title, one.title)
     say(item.parts.todo, one.todo)
   })
+}
 
 const showChoice = () => {
   const known = [...view.heads.keys()].sort()
@@ -140,6 +143,7 @@ const show = () => {
 const showLive = () => {
   const age = Date.now() - answeredAt
   const old = age > OLD_MS
+  live.hidden = !form.box.hidden
   mark(live, 'class', `chip ${answeredAt === 0 ? '' : old ? 'bad' : 'good'}`)
   say(live.lastElementChild, answeredAt === 0 ? page.loading : page.updated(old ? age : 0))
   content.classList.toggle('old', old && view !== null)
@@ -153,17 +157,21 @@ const take = (answer) => {
   show()
 }
 
+/** Show why there is no answer; whether asking again may help. */
 const fail = (error) => {
-  if (error instanceof Refused && (error.status === 401 || error.status === 403)) {
+  if (error instanceof Refused && SHUT_OUT.includes(error.status)) {
+    answeredAt = 0
     content.hidden = true
     showHealth([])
-    form.show(error.status === 403 ? tokenTexts.forbidden : showsToken() ? tokenTexts.unknown : '')
-  } else if (error instanceof Refused && error.status === 503) {
+    form.show(error.status === 403 ? tokenTexts.forbidden : showsToken() ? tokenTexts.refused(error.message) : '')
+    return false
+  }
+  if (error instanceof Refused && error.status === 503) {
     showHealth([{ colour: 'bad', ...findings.away }, ...(view?.findings ?? []).filter((one) => one.colour !== 'good')])
   } else {
-    const why = error instanceof Refused ? `${error.message}.` : ''
-    showHealth([{ colour: 'bad', ...findings.lost(why) }])
+    showHealth([{ colour: 'bad', ...(error instanceof Refused ? findings.refused(error.message) : findings.lost()) }])
   }
+  return true
 }
 
 async function ask_now() {
@@ -171,16 +179,17 @@ async function ask_now() {
   if (document.hidden || under_way) return
   under_way = true
   const wanted = restaurant
+  let goesOn = true
   try {
     const answer = await ask('/api/board', { restaurant: wanted })
     if (wanted === restaurant) take(answer)
   } catch (error) {
-    fail(error)
+    goesOn = fail(error)
   } finally {
     under_way = false
     showLive()
     clearTimeout(timer)
-    timer = setTimeout(ask_now, wanted === restaurant ? PACE_MS : 0)
+    if (goesOn) timer = setTimeout(ask_now, wanted === restaurant ? PACE_MS : 0)
   }
 }
 

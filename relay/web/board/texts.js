@@ -54,7 +54,7 @@ export const token = {
   howWhy: 'makes one, on a machine that reaches the database.',
   field: 'Token',
   show: 'Look at the board',
-  unknown: 'This relay does not know that token. Perhaps it was revoked or replaced; make another one.',
+  refused: (why) => `Not with that token: ${why}.`,
   forbidden: 'That token is no manager’s. The board shows who is connected, so it needs one of a manager.',
   noToken: 'A token begins with minipos_, or with eyJ where tokens are signed.',
 }
@@ -81,7 +81,8 @@ export const findings = {
         ? `${relays(n)} ${n === 1 ? 'is' : 'are'} ready, and no terminal is connected.`
         : `${relays(n)} ${n === 1 ? 'serves' : 'serve'} ${terminals(t)}, and nobody is behind.`,
   }),
-  lost: (why) => ({ title: 'This relay does not answer', todo: `${why} What you see is from before; asking again.` }),
+  lost: () => ({ title: 'This relay does not answer', todo: 'What you see is from before; asking again.' }),
+  refused: (why) => ({ title: 'This relay does not show the board', todo: sentences([why]) }),
   away: {
     title: 'The database cannot be asked who you are',
     todo: 'This relay does not reach PostgreSQL. What you see is from before; asking again.',
