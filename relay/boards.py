@@ -7,6 +7,8 @@ import time
 import uuid
 from typing import Any, LiteralString
 
+import psycopg
+
 from .board import Board
 from .database import QUICK_SECONDS, Database
 from .errors import DatabaseUnavailable
@@ -54,7 +56,7 @@ class Boards:
         try:
             async with asyncio.timeout(QUICK_SECONDS):
                 found = await self._gather(restaurant_id)
-        except (DatabaseUnavailable, TimeoutError):
+        except (DatabaseUnavailable, TimeoutError, psycopg.Error):  # also where the schema is an older one now
             return [{**one, "known": False} for one in self._others]
         self._others = [{key: one[key] for key in OUTSIDE} | {"answered": False} for one in found]
         return found
