@@ -6,7 +6,8 @@ const PATIENCE = 4000 // milliseconds for a relay that takes a connection and sa
 
 addEventListener('fetch', (event) => {
   const { request } = event
-  if (request.method !== 'GET' || new URL(request.url).origin !== location.origin) return
+  const { origin, pathname } = new URL(request.url)
+  if (request.method !== 'GET' || origin !== location.origin || !/^\/$|\.(js|css|svg)$/.test(pathname)) return
   event.respondWith(answer(request))
 })
 

@@ -33,6 +33,21 @@ async def test_two_windows_see_each_others_edits_and_who_made_them(floor: Floor)
     await floor.agree(till_1, till_2)
 
 
+async def test_a_terminal_may_name_itself_but_not_pass_for_another(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    await window.go("Settings")
+    for name, shown in (("Bar", "Bar"), ("Database", "Bar"), ("<b>Kitchen</b>", "<b>Kitchen</b>")):
+        await window.page.get_by_label("Name of this terminal").fill(name)
+        await window.page.keyboard.press("Tab")
+        await window.go("Floor")
+        await window.seat(1, 2)
+        await expect(other.table(1).locator(".who")).to_contain_text(shown)
+        await window.button("Clear table").click()
+        await expect(other.table(1)).to_contain_text("Free")
+        await window.page.keyboard.press("Escape")
+        await window.go("Settings")
+
+
 async def test_a_change_is_highlighted_and_then_is_not(floor: Floor) -> None:
     window = await floor.open()
     execute(floor.conninfo, "update pos.tables set status = 'reserved' where number = 2")
@@ -93,6 +108,38 @@ async def test_who_pays_gets_an_order_in_the_history_and_the_table_is_free(floor
     await other.page.get_by_role("dialog").get_by_role("button", name="Void").click()
     await other.page.get_by_role("dialog").get_by_role("button", name="Void").click()
     await expect(row).to_contain_text("Void")
+
+
+async def test_an_order_that_grows_while_it_is_paid_is_shown_again(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    await window.seat(3, 2)
+    await window.order("Mohinga")
+    await floor.agree(window, other)
+    await window.button("Pay").click()
+    dialog = window.page.get_by_role("dialog")
+    await expect(dialog.locator(".sum.total")).to_contain_text("2,625 MMK")
+    await other.open(3)
+    await other.order("Myanmar Beer")
+    await floor.agree(window, other)
+    await dialog.get_by_role("button", name="Cash").click()
+    await expect(dialog).to_contain_text("The order has changed meanwhile")
+    await expect(dialog.locator(".sum.total")).to_contain_text("3,885 MMK")
+    await dialog.get_by_role("button", name="Cash").click()
+    state = await floor.agree(window, other)
+    assert [order["total"] for order in state["orders"].values()] == [3885]
+
+
+async def test_two_who_edit_one_dish_keep_what_each_has_changed(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    for one in (window, other):
+        await one.go("Menu")
+        await one.page.locator(".dish-row", has_text="Mohinga").click()
+    for one, label, value in ((window, "Price", "2600"), (other, "Description", "With lime")):
+        await one.page.get_by_role("dialog").get_by_label(label).fill(value)
+        await one.page.get_by_role("dialog").get_by_role("button", name="Save").click()
+        await floor.agree(window, other)
+    dish = (await floor.agree(window, other))["menu"]["1"]
+    assert (dish["price"], dish["description"]) == (2600, "With lime")
 
 
 async def test_a_table_is_reserved_and_the_guests_come(floor: Floor) -> None:

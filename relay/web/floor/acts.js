@@ -104,8 +104,9 @@ export class Acts {
   addTable({ number, seats }) {
     return this.#table('add', { id: fresh('table_'), number, seats, status: 'available' })
   }
-  changeTable(table, { number, seats }) {
-    return this.#wholeTable({ ...table, number, seats })
+  /** `fields` are those that are to be different; where there are none nothing is sent. */
+  changeTable(table, fields) {
+    return Object.keys(fields).length ? this.#wholeTable({ ...table, ...fields }) : null
   }
   deleteTable(table) {
     return this.#table('delete', { id: table.id }, this.#versionOf('tables', table.id))
@@ -166,6 +167,7 @@ export class Acts {
     return this.#dish('add_item', { id: fresh('item_'), ...fields })
   }
   changeDish(dish, fields) {
+    if (!Object.keys(fields).length) return null
     const ifVersion = this.#versionOf('menuItems', dish.id)
     return this.#dish('update_item', { ...bodyOf(dish), ...fields }, { ifVersion })
   }

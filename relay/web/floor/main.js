@@ -189,7 +189,10 @@ async function begin(store) {
 /** Send what closed windows have left. Their terminals are started until nothing of theirs is pending. */
 async function sendForOthers() {
   await leftTills(scope, async (name) => {
-    const other = new Terminal('/ws', { restaurant, token: token || undefined, store: indexedDbStore(name) })
+    const left = indexedDbStore(name)
+    const isPending = ([key, value]) => key.startsWith('outbox/') && !value.error
+    if (![...(await left.load())].some(isPending)) return // its terminal would only fetch everything to say nothing
+    const other = new Terminal('/ws', { restaurant, token: token || undefined, store: left })
     await other.start()
     await Promise.all(other.pending.map((mutation) => other.answered(mutation)))
     await other.stop()

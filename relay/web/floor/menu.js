@@ -3,7 +3,7 @@
 import { field, form, h, icon, keyed, openDialog, say } from './dom.js'
 import { money } from './figures.js'
 import { categoryChips, sortedMenu } from './picker.js'
-import { buttons, sure } from './tabledialogs.js'
+import { buttons, changedOf, sure } from './tabledialogs.js'
 import { whoLine } from './tables.js'
 import { T } from './texts.js'
 
@@ -21,7 +21,7 @@ function dishDialog(app, dish) {
         const wanted = { name: values.name.trim(), price: Number(values.price), category: values.category.trim(), description: values.description.trim() }
         const now = dish && app.terminal.menu.get(dish.id)
         if (!dish) app.acts.addDishToMenu(wanted)
-        else if (Object.keys(wanted).some((name) => wanted[name] !== (now ?? dish)[name])) app.acts.changeDish(now ?? dish, wanted)
+        else app.acts.changeDish(now ?? dish, changedOf(dish, wanted))
       },
       field(T.menu.name, { name: 'name', required: true, maxLength: 1000, pattern: '.*\\S.*', value: dish?.name ?? '' }),
       h(

@@ -21,6 +21,7 @@ export class People {
     terminal.on('message', ({ clientId, data }) => {
       if (typeof data?.terminalName !== 'string' || clientId === terminal.clientId) return
       const name = data.terminalName.replace(/\s+/g, ' ').trim().slice(0, LONGEST)
+      if ([T.you, T.database, T.relay].includes(name)) return // nobody passes for these
       if (this.#names.size >= MOST) this.#names.delete(this.#names.keys().next().value)
       if (name) this.#names.set(clientId, name)
     })

@@ -101,6 +101,7 @@ export function makeSettings(app) {
     name,
     h('div', {}, h('span.label', {}, T.settings.clientId), id),
     h('div.stack.tight', {}, h('span.label', {}, T.settings.theme), themes),
+    h('a.board-link', { href: `/board${location.search}` }, T.settings.board),
     app.hasToken ? h('div.stack.tight', {}, h('p.muted.small', {}, T.settings.forgetHint), forget) : null,
   )
   const element = h(

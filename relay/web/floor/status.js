@@ -11,7 +11,7 @@ export function makeStatus(app) {
   let wasLive = false
   const text = h('span.pill-state')
   const waiting = h('span.pill-waiting')
-  const pill = h('button.pill', { type: 'button', onclick: () => connectionDialog(app) }, h('span.dot'), text, waiting)
+  const pill = h('button.pill', { type: 'button', onclick: open }, h('span.dot'), text, waiting)
 
   const kept = h('span')
   const next = h('span.muted')
@@ -27,6 +27,11 @@ export function makeStatus(app) {
   const noStore = h('div.banner', { hidden: true }, icon('alert'), h('p.banner-text', {}, T.connection.noStore))
   const told = h('p.visually-hidden', { role: 'status' })
 
+  function open() {
+    const { state, why } = app.terminal.status
+    if (state === 'refused') refusal = refusedDialog(app, why)
+    else connectionDialog(app)
+  }
   let refusal = null
   app.terminal.on('state', ({ state, why }) => {
     if (state === 'offline') attempts++

@@ -1,8 +1,13 @@
 // What is asked about a table before it is done: its number and seats, a reservation, the payment, and whether it is meant.
 
 import { field, form, h, openDialog } from './dom.js'
-import { bill, money, when } from './figures.js'
+import { bill, money, quantityOf, when } from './figures.js'
 import { T } from './texts.js'
+
+/** Whether two rows have the same lines: who decides about an order must have seen what is in it. */
+const sameLines = (one, other) => seenOf(one) === seenOf(other)
+// Not the whole lines: what is pending here comes back with its keys in another order.
+const seenOf = ({ orderItems }) => JSON.stringify((orderItems ?? []).map((line) => [line.id, line.price, quantityOf(line)]))
 
 const numberOf = (text) => Math.trunc(Number(text))
 
@@ -24,6 +29,10 @@ export function sure(title, hint, answer, then) {
     return [h('p.muted', {}, hint), h('div.actions', {}, no, yes)]
   })
 }
+
+/** Of what a form wanted, what the person has changed: the rest may have been changed by somebody else meanwhile. */
+export const changedOf = (shown, wanted) =>
+  Object.fromEntries(Object.entries(wanted).filter(([name, value]) => value !== shown[name]))
 
 /** Add a table, or change one. */
 export function tableDialog(app, table) {
@@ -49,7 +58,7 @@ export function tableDialog(app, table) {
         close()
         const now = table && app.terminal.tables.get(table.id)
         if (!table) app.acts.addTable(wanted)
-        else if (now && (now.number !== wanted.number || now.seats !== wanted.seats)) app.acts.changeTable(now, wanted)
+        else if (now) app.acts.changeTable(now, changedOf(table, wanted))
       },
       h('div.two', {}, field(T.table.number, number), field(T.table.seats, seats)),
       buttons(close, T.save, table && h('button.button.danger.quiet.first', { type: 'button', onclick: remove }, T.remove)),
@@ -75,21 +84,22 @@ export function reserveDialog(app, table) {
   )
 }
 
-/** Take the payment of a table. */
-export function payDialog(app, table) {
+/** Take the payment of a table; asked again where the order is another by now. */
+export function payDialog(app, table, hint = T.table.payHint) {
   openDialog(T.table.payTitle(table.number), (close) => {
     const settings = app.terminal.view.settings
     const { subtotal, service, tax, total } = bill(table.orderItems ?? [], settings)
     const pay = (payment) => {
       close()
       const now = app.terminal.tables.get(table.id)
-      if (now) app.acts.pay(now, payment)
+      if (now?.orderItems?.length && !sameLines(now, table)) return void payDialog(app, now, T.table.payAgain)
+      if (now?.orderItems?.length) app.acts.pay(now, payment)
       app.go('#/floor')
     }
     const line = (label, sum, className = '') =>
       h('div', { className: `sum ${className}` }, h('span', {}, label), h('span', {}, money(sum, app.currency)))
     return [
-      h('p.muted', {}, T.table.payHint),
+      h('p.muted', {}, hint),
       h(
         'div.sums',
         {},
@@ -113,7 +123,8 @@ export function payDialog(app, table) {
 export function clearTable(app, table) {
   const clear = () => {
     const now = app.terminal.tables.get(table.id)
-    if (now) app.acts.clear(now)
+    if (now && !sameLines(now, table)) clearTable(app, now)
+    else if (now) app.acts.clear(now)
   }
   const lines = table.orderItems?.length ?? 0
   if (lines) sure(T.table.clearSure(table.number), T.table.clearHint(lines), T.table.clearIt, clear)
