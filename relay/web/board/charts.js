@@ -14,7 +14,7 @@ export const chart = (title) => {
     class: 'chart', role: 'img', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none',
   }, grid, area, line)
   const box = el('figure', { class: 'chart-box' },
-    el('figcaption', { class: 'chart-title' }, el('span', { class: 'muted small' }, title), now), picture, peak)
+    el('figcaption', {}, el('span', { class: 'muted small' }, title), now), picture, peak)
   const show = (points, { nowText, peakText, words }) => {
     say(now, nowText)
     say(peak, peakText)

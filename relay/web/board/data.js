@@ -5,6 +5,7 @@ import { findings } from './texts.js'
 const PENDING_MANY = 100 // changes that wait at one relay, and it is worth a word
 const LAG_MANY = 50 // changes a relay is behind the database at a look: below that it is only on its way
 const QUEUE_PART = 0.01 // of the notification queue, as the relay's own alarm
+const ANSWERS_MS = 300 // a change may be so much younger than the oldest answer, and not be in it
 const SILENT_KINDS = ['unknown', 'silent', 'unanswered']
 
 /** A change by restaurant and revision. */
@@ -35,6 +36,7 @@ export const joined = (answer, before) => {
     terminals,
     heads,
     changes: changesOf(answered),
+    settledAt: Math.min(...answered.map((one) => one.at)) - ANSWERS_MS,
     count: answered.reduce((sum, one) => sum + one.terminalCount, 0),
     behind: Math.max(0, ...terminals.map((one) => one.behind)),
     lagging: answered.reduce((sum, one) => sum + one.lagging, 0),

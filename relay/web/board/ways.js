@@ -28,7 +28,9 @@ export const waysSection = () => {
     view = next
     if (view === null) return
     const { changes } = view
-    const chosen = changes.find((one) => one.key === pinned) ?? changes[0]
+    // The newest may be on its way to a relay that has answered already: the newest of which all can tell.
+    const newest = changes.find((one) => one.given <= view.settledAt) ?? changes[0]
+    const chosen = changes.find((one) => one.key === pinned) ?? newest
     if (pinned !== null && chosen?.key !== pinned) pinned = null // it is too old to be known
     parts.hidden = chosen === undefined
     nothing.box.hidden = chosen !== undefined
