@@ -193,7 +193,10 @@ class Connection:
             if self.session.profile is None:
                 self._limit(text, wait)
                 return
-            # The app knows no ERROR, and would not send again what it was refused: it is read more slowly instead.
+            # The app knows no ERROR, and would not send again what it was refused: it is read more slowly instead. At
+            # an end what it has sent is little, and must not hold that up.
+            if self._wire.closed:
+                break
             metrics.LIMITED.labels("held").inc()
             await asyncio.sleep(min(wait, RELIEF_SECONDS))
         if isinstance(text, bytes):
