@@ -102,7 +102,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
-        """A request is complete."""
+        """A request is complete; of an upgrade this comes before `handle_websocket_upgrade`."""
         self._be_content()
         super().on_message_complete()
 
@@ -120,7 +120,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Begin the handshake; uvicorn would write the request out again for another parser."""
-        self._be_content()
         self.connections.discard(self)
         connections = cast(set[SocketWire], self.connections)
         wire = SocketWire(self.transport, self._sockets.max_message_bytes, self._sockets.keepalive, connections)
