@@ -64,7 +64,7 @@ async def test_a_flood_is_told_so_first_and_then_cut_off(database: str, caplog: 
         await until(lambda: one.close_code, within=30.0)
         assert (one.close_code, one.close_reason.rpartition(";")[2]) == (1013, " retry after 10 s")
         limited = [m for m in one.received if m["type"] == "ERROR" and m["data"]["code"] == "RATE_LIMITED"]
-        assert 900 <= len(limited) <= 1100
+        assert len(limited) >= 900
         assert await grown.of('relay_limited_total{limit="flood"}') == 1
         async with Terminal(relay.url) as again:
             assert again.snapshots
