@@ -38,6 +38,9 @@ async def test_the_first_change_of_a_terminal_notes_it_and_the_next_does_not(dat
         (first.client_id, True, False),
         (second.client_id, True, True),
     ]
+    again = """select count(*) from pos.actors as a where a.seen_at > (
+                 select min(l.created_at) from pos.sync_log as l where l.client_id = a.client_id)"""
+    assert execute(database, again) == 0
 
 
 async def test_a_note_that_is_held_up_holds_up_no_sale_and_is_made_later(database: str) -> None:
