@@ -19,7 +19,7 @@ from psycopg.rows import TupleRow
 from .answers import Answer
 from .errors import DatabaseUnavailable, OnlyStandby, UnknownRestaurant
 from .exchange import Asked
-from .pools import AWAY, Pool, listening
+from .pools import AWAY, BeforeRefused, Pool, listening
 from .protocol import Mutation
 from .settings import Settings
 
@@ -322,18 +322,11 @@ class Database:
     ) -> tuple[list[tuple[Any, ...]], bool]:
         """What is asked, in one transaction with the note if it can be made; and whether it was."""
         seconds = self._settings.statement_ms / 1000 + COMMIT_SECONDS
-        refused = None
-        if note is not None:
-            try:
-                return await self._writes.fetch(connection, *asked, seconds, before=note), True
-            except psycopg.Error as error:
-                if connection.closed or (isinstance(error, AWAY) and not isinstance(error, GIVEN_WAY)):
-                    raise
-                refused = error
-        found = await self._writes.fetch(connection, *asked, seconds)
-        if refused is not None:
-            log.error("it could not be noted who changes things", exc_info=refused)
-        return found, False
+        try:
+            return await self._writes.fetch(connection, *asked, seconds, before=note), note is not None
+        except BeforeRefused as error:
+            log.error("it could not be noted who changes things", exc_info=error.__cause__)
+            return await self._writes.fetch(connection, *asked, seconds), False
 
     async def read(
         self, query: LiteralString, parameters: Sequence[object], seconds: float = READ_SECONDS, *, live: bool = False

@@ -31,6 +31,7 @@ class Statement:
         self._transformer = Transformer(connection)
         self._query = numbered(query)
         self._values = self._transformer.dump_sequence(parameters, [PyFormat.AUTO] * len(parameters))
+        self.refused = False  # whether it was this one that the server refused
 
     def send(self, pgconn: pq.abc.PGconn) -> None:
         """Hand it to libpq."""
@@ -75,8 +76,10 @@ async def exchange(pgconn: pq.abc.PGconn, statements: Sequence[Statement], secon
     except BaseException:
         pgconn.finish()
         raise
-    for result in results:
+    for place, result in enumerate(results):
         if result.status not in OK:
+            if place < len(statements):  # or the end of the transaction
+                statements[place].refused = True
             raise psycopg.errors.error_from_result(result)
     return results
 

@@ -41,6 +41,10 @@ BOUNDS: LiteralString = """select set_config('lock_timeout', %s, true), set_conf
                                   set_config('jit', 'off', true), set_config('timezone', 'UTC', true)"""
 
 
+class BeforeRefused(Exception):
+    """What was asked before a statement was refused, and so nothing is done; the cause says why."""
+
+
 class Pool:
     """At most `size` connections for one job, not opened yet; a lock is waited for without limit at 0.
 
@@ -113,8 +117,8 @@ class Pool:
     ) -> list[tuple[Any, ...]]:
         """The rows of a statement, run in a transaction of its own, behind what is asked `before` it, and committed.
 
-        Raises what psycopg raises where the server refused it, or it was never sent: nothing is committed then.
-        DatabaseUnavailable where that cannot be known.
+        Raises what psycopg raises where the server refused it, or it was never sent, and BeforeRefused: nothing is
+        committed then. DatabaseUnavailable where that cannot be known.
         """
         # Whom we hang up on works on: the server must end it by itself, and no later.
         statement_seconds = min(self._statement_seconds, seconds)
@@ -126,6 +130,8 @@ class Pool:
             return statements[-1].rows(results[-1])
         except Exception as error:
             if is_refusal(error):
+                if before and statements[1].refused:
+                    raise BeforeRefused from error
                 raise
             connection.pgconn.finish()
             raise DatabaseUnavailable(str(error)) from error

@@ -6,10 +6,11 @@ from typing import Any
 
 import psycopg
 
-from tests.faults.deeds import execute
+from tests.faults.deeds import execute, slow_down
 from tests.proxy import proxied
 from tests.relays import local_relay
 from tests.terminals import terminals
+from tests.waiting import until
 
 TABLE = {"number": 1, "seats": 4, "status": "available"}
 
@@ -59,6 +60,17 @@ async def test_a_note_that_may_not_be_made_fails_no_sale(database: str) -> None:
         answer = await terminal.table("add", {"id": "t1", **TABLE})
         assert answer["revision"] == 1
     assert noted(database) == [(terminal.client_id, None, None)]
+
+
+async def test_a_change_that_is_held_up_keeps_its_note(database: str) -> None:
+    slow_down(database, "tables", 30.0)
+    async with local_relay(database, statement_ms=300) as relay, terminals(relay.url, 1) as (terminal,):
+        await terminal.say("UPDATE_TABLE", {"action": "add", "data": {"id": "t1", **TABLE}})
+        asleep = "select 1 from pg_stat_activity where wait_event = 'PgSleep' and application_name = 'relay write'"
+        await until(lambda: execute(database, asleep), what="the change at work")
+        execute(database, "drop trigger z on pos.tables")
+        await until(lambda: terminal.revision == 1, what="the change")
+    assert noted(database) == [(terminal.client_id, True, True)]
 
 
 async def test_a_note_whose_answer_is_lost_is_made_once_and_so_is_the_change(database: str) -> None:
