@@ -115,13 +115,11 @@ format: setup ## let ruff put right what it can
 wheel: setup ## build the package in dist/
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
-lock: setup ## renew the lock files (newest versions, with hashes)
+lock: setup ## renew requirements.lock (newest versions, with hashes)
 	$(BIN)/python -m venv --clear .venv/lock
 	.venv/lock/bin/pip install --quiet --disable-pip-version-check uv
 	.venv/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command 'make lock' --extra dev pyproject.toml --output-file requirements.lock
-	echo 'pip-audit>=2.10' | .venv/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --custom-compile-command 'make lock' - --output-file requirements-audit.lock
 
 clean: ## remove what was made; the data in .data stays
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

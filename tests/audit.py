@@ -1,4 +1,4 @@
-"""`make audit`: asks whether a package of the lock files has a known vulnerability. A finding fails it.
+"""`make audit`: asks whether a package of the lock file has a known vulnerability. A finding fails it.
 
 Where the advisories cannot be reached it says so and is skipped, in CI too: a network that is away is no fault of the
 code. Whether they are really there is found out first, with a release that has known ones.
@@ -6,7 +6,6 @@ code. Whether they are really there is found out first, with a release that has 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-LOCKS = (ROOT / "requirements.lock", ROOT / "requirements-audit.lock")
-PLACE = ROOT / ".venv" / "audit"  # its own packages are none of the relay's
+LOCK = ROOT / "requirements.lock"
+PROGRAM = Path(sys.executable).with_name("pip-audit")
 KNOWN = "jinja2==2.4.1"  # CVE-2014-1402 and others
-MAKE_SECONDS, ASK_SECONDS = 90.0, 60.0
+ASK_SECONDS = 60.0
 OPTIONS = ("--disable-pip", "--progress-spinner", "off", "--timeout", "10", "--format", "json", "--desc", "off")
 
 # Findings that were looked at and do not concern the relay: the advisory's id, and why.
@@ -37,7 +36,7 @@ def ask(arguments: Sequence[str]) -> Report:
     """What pip-audit reports of these requirements. Raises OutOfReachError."""
     try:
         done = subprocess.run(
-            [PLACE / "bin" / "pip-audit", *OPTIONS, *arguments],
+            [PROGRAM, *OPTIONS, *arguments],
             capture_output=True,
             text=True,
             timeout=ASK_SECONDS,
@@ -67,7 +66,7 @@ def audit(ask: Ask) -> tuple[int, list[str]]:
             known.flush()
             if not findings(ask(["--no-deps", "--requirement", known.name])):
                 raise OutOfReachError(f"this index has no advisories: it knows of none for {KNOWN}")
-        report = [package for lock in LOCKS for package in ask(["--require-hashes", "--requirement", str(lock)])]
+        report = ask(["--require-hashes", "--requirement", str(LOCK)])
     except OutOfReachError as error:
         return 0, [f"SKIPPED: the audit of the dependencies, for {error}"]
     unknown = [
@@ -77,32 +76,13 @@ def audit(ask: Ask) -> tuple[int, list[str]]:
         return 1, [
             *unknown,
             *found,
-            "Renew the lock files (make lock), or accept a finding in tests/audit.py with its reason.",
+            "Renew the lock file (make lock), or accept a finding in tests/audit.py with its reason.",
         ]
     return 0, [*unknown, f"no known vulnerability in {len(report) - len(unknown)} packages"]
 
 
-def make_place() -> None:
-    """Install pip-audit as locked, unless it is there. Raises OutOfReachError."""
-    stamp, wanted = PLACE / "made", hashlib.sha256(LOCKS[1].read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    pip = [str(PLACE / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    try:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", PLACE], check=True, timeout=MAKE_SECONDS)
-        subprocess.run([*pip, "--require-hashes", "--requirement", str(LOCKS[1])], check=True, timeout=MAKE_SECONDS)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise OutOfReachError("pip-audit cannot be installed") from error
-    stamp.write_text(wanted)
-
-
 def main() -> int:
-    """Audit the lock files."""
-    try:
-        make_place()
-    except OutOfReachError as error:
-        print(f"SKIPPED: the audit of the dependencies, for {error}")
-        return 0
+    """Audit the lock file."""
     status, lines = audit(ask)
     print(*lines, sep="\n")
     return status
