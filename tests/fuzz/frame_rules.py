@@ -132,7 +132,8 @@ class _Conversation:
             codes.add(code)
             if self._opcode != CONTINUATION:
                 codes.add(ILLEGAL)  # it is legal, but the message that it cuts off is not
-            if self._opcode == CONTINUATION or code != ILLEGAL:  # else it may be an answer to either
+            # Else it may be an answer to this, or to what came before.
+            if code not in self._may_end and (self._opcode == CONTINUATION or code != ILLEGAL):
                 self._echo = payload
         return codes
 
