@@ -87,9 +87,10 @@ def _say_where(settings: Settings, port: int, psql: str) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     click.echo(
         f"\n  MiniPOS relay {__version__}\n\n"
+        f"  Page       http://{host}:{port}/\n"
+        f"  Board      http://{host}:{port}/board\n"
         f"  WebSocket  ws://{host}:{port}/ws\n"
         f"  Health     http://{host}:{port}/health\n"
-        f"  Board      http://{host}:{port}/board\n"
         f"  Database   {psql}\n"
     )
 
