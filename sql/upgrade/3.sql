@@ -6,7 +6,7 @@ begin
     return;
   end if;
   drop function if exists pos.store_table(pos.tables, boolean);
-  alter table pos.sync_log add column traceparent text;
+  alter table pos.sync_log add column if not exists traceparent text;
   -- Made again with the traces of what is asked for.
   drop function if exists pos.apply(uuid, bigint[], text[], text[], text[], text[], text[], bigint[], boolean, text[]);
 end

@@ -85,14 +85,21 @@ class Window:
 
     async def agrees(self, conninfo: str) -> None:
         """Wait until it is live and nothing is pending; then it shows what the database holds."""
+        await agreed(conninfo, self)
 
-        async def settled() -> Any:
-            found = await self.page.evaluate(_REPORT)
-            revision = (await asyncio.to_thread(state_in_database, conninfo))[0]
-            return found if (found["stands"], found["revision"], found["pending"]) == ("live", revision, 0) else None
 
-        found = await until(settled, within=60.0, what="the page to be up to date")
-        assert found["state"] == state_in_database(conninfo)[1]
+async def agreed(conninfo: str, *windows: Window) -> dict[str, Any]:
+    """Wait until windows are live and nothing is pending in any; then all show what the database holds: this."""
+
+    async def settled() -> Any:
+        reports = [await window.page.evaluate(_REPORT) for window in windows]
+        revision, state = await asyncio.to_thread(state_in_database, conninfo)
+        found = {(report["stands"], report["revision"], report["pending"]) for report in reports}
+        return (reports, state) if found == {("live", revision, 0)} else None
+
+    reports, state = await until(settled, within=60.0, what="the windows to be up to date")
+    assert [report["state"] for report in reports] == [state] * len(windows)
+    return dict(state)
 
 
 class Floor:
@@ -118,6 +125,4 @@ class Floor:
 
     async def agree(self, *windows: Window) -> dict[str, Any]:
         """All windows show what the database holds, which is returned."""
-        for window in windows:
-            await window.agrees(self.conninfo)
-        return state_in_database(self.conninfo)[1]
+        return await agreed(self.conninfo, *windows)
