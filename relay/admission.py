@@ -105,26 +105,23 @@ class Admission:
         most = self._settings.restaurant_connections
         return not most or in_restaurant < most
 
-    def turn_away(self, slug: str | None, now: float) -> ComeBack:
+    def turn_away(self, slug: str | None, now: float) -> Closed:
         """What whoever finds a restaurant full is told."""
-        return self._send_back("restaurant", RESTAURANT_FULL, slug, now)
+        return self._close("restaurant", Closed(RESTAURANT_FULL, FULL_SECONDS), now, f"restaurant {slug or 'default'}")
 
     def introduce(self, slug: str | None, terminal: str, client_id: str, now: float) -> int:
         """A connection says whose it is; what `forget` wants to know. Raises ComeBack where there are too many."""
         known_as = hash((slug, terminal, client_id))  # a number is smaller than three texts
         most = self._settings.terminal_connections
         if most and self._terminals[known_as] >= most:
-            raise self._send_back("terminal", TERMINAL_FULL, slug, now)
+            whose = f"restaurant {slug or 'default'}"
+            raise ComeBack(*self._close("terminal", Closed(TERMINAL_FULL, FULL_SECONDS), now, whose))
         self._terminals[known_as] += 1
         return known_as
 
     def forget(self, known_as: int) -> None:
         """A connection of `introduce` is over."""
         _take_out(self._terminals, known_as)
-
-    def _send_back(self, limit: str, why: str, slug: str | None, now: float) -> ComeBack:
-        self._close(limit, Closed(why, FULL_SECONDS), now, f"restaurant {slug or 'default'}")
-        return ComeBack(why, FULL_SECONDS)
 
     def _close(self, limit: str, closed: Closed, now: float, whose: str = "") -> Closed:
         metrics.LIMITED.labels(limit).inc()

@@ -172,8 +172,9 @@ class Connection:
                 await back.wait()
             else:
                 async with self._turn:
-                    if not self._parts.admission.has_room(len(room.sessions)):
-                        raise self._parts.admission.turn_away(self._slug, time.monotonic())
+                    # What has said something already would lose it.
+                    if not self._held and not self._parts.admission.has_room(len(room.sessions)):
+                        raise ComeBack(*self._parts.admission.turn_away(self._slug, time.monotonic()))
                     self._parts.hub.enter(self.session, room)
                     self._room = room
                     held, self._held = self._held, ()
@@ -190,11 +191,12 @@ class Connection:
 
     async def _take(self, text: str | bytes) -> None:
         while wait := self._parts.rates.take(self, self._room, text, time.monotonic()):
-            if self.session.profile is None:
+            # What gives no id would not be sent again, and neither is anything by the app, which knows no ERROR and
+            # says with its first message that it is one: they are read more slowly instead.
+            if self._profiled and self.session.profile is None and not protocol.would_be_lost(text):
                 self._limit(text, wait)
                 return
-            # The app knows no ERROR, and would not send again what it was refused: it is read more slowly instead. At
-            # an end what it has sent is little, and must not hold that up.
+            # At an end what was sent is little, and must not hold that up.
             if self._wire.closed:
                 break
             metrics.LIMITED.labels("held").inc()

@@ -38,6 +38,11 @@ class Connections(Parts):
             await _refuse(scope, send, closed)
             return
         seen = shown(scope["headers"], scope.get("subprotocols", ()), scope["query_string"], scope.get("client"))
+        room = self.slugs.known(seen.slug) if self.gate is None else None
+        if room is not None and not self.admission.has_room(len(room.sessions)):
+            # Before it says anything: what is on its way when it is closed is lost.
+            await _refuse(scope, send, self.admission.turn_away(seen.slug, time.monotonic()))
+            return
         await send({"type": "websocket.accept", "subprotocol": seen.subprotocol})
         wire = wire_of(scope, receive, send)
         connection = Connection(self, wire, seen.profile)

@@ -173,6 +173,15 @@ def ref_of(text: str | bytes) -> str | None:
     return ref
 
 
+def would_be_lost(text: str | bytes) -> bool:
+    """Whether a message asks for a change and gives no id: its terminal would not send it again if it were refused."""
+    try:
+        message = json.loads(text)
+        return str(message["type"]).startswith("UPDATE_") and message.get("id") is None
+    except (ValueError, TypeError, LookupError, RecursionError, AttributeError):
+        return False
+
+
 def _envelope(text: str) -> Envelope:
     message = strictjson.parse(text)
     if not isinstance(message, dict):

@@ -149,7 +149,7 @@ class Settings:
         "RELAY_RESTAURANT_CONNECTIONS", limit(1_000_000), "2000", "Of these, connections of one restaurant"
     )
     address_connections: int = env(
-        "RELAY_ADDRESS_CONNECTIONS", limit(1_000_000), "200", "Of these, connections from one address"
+        "RELAY_ADDRESS_CONNECTIONS", limit(1_000_000), "1000", "Of these, connections from one address"
     )
     terminal_connections: int = env(
         "RELAY_TERMINAL_CONNECTIONS", limit(10_000), "20", "Of these, connections with one client id"

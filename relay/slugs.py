@@ -36,7 +36,7 @@ class Slugs:
             return known
         room = self._hub.room_of(slug or DEFAULT_SLUG)
         if room is not None:
-            room.named_at = time.monotonic()  # whoever comes meanwhile need not ask too
+            room.named_at = room.idle_since = time.monotonic()  # whoever comes meanwhile need not ask too
             with suppress(DatabaseUnavailable):
                 room = await self._find(slug)
             return room

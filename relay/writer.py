@@ -161,10 +161,16 @@ class Writer:
         characters = 0
         turn = list(self._queues)[:RESTAURANTS]
         share = max(1, self._settings.batch // max(1, len(turn)))
+
+        def is_full() -> bool:
+            return bool(batch) and (characters > BATCH_CHARACTERS or len(batch) >= self._settings.batch)
+
         for restaurant_id in turn:
+            if is_full():
+                break  # whoever had no turn stays before those who had one
             queue = self._queues.pop(restaurant_id)
             for _ in range(min(share, len(queue))):
-                if batch and (characters > BATCH_CHARACTERS or len(batch) >= self._settings.batch):
+                if is_full():
                     break
                 batch.append(queue.popleft())
                 characters += len(batch[-1].mutation.body)

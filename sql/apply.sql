@@ -19,9 +19,11 @@ begin
   if not found then
     raise exception 'there is no restaurant %', p_restaurant_id using errcode = 'RL404';
   end if;
-  -- Nobody but pos.stamp and pos.apply_together says that a change needs no log: a session of the relay's role could have
-  -- set it before.
-  v_set := set_config('pos.stamping', '', true);
+  -- Nobody but pos.stamp, pos.store_table and pos.apply_together says whose triggers stand back: a session of the relay's
+  -- role could have set it before. Within a trigger it is theirs.
+  if pg_trigger_depth() = 0 then
+    v_set := set_config('pos.stamping', '', true);
+  end if;
   -- Assigned and not performed, here and below: an expression costs a tenth of a statement.
   v_set := set_config('pos.applying', p_restaurant_id::text, true);
   v_set := set_config('pos.revision', v_revision::text, true);

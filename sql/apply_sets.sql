@@ -259,7 +259,7 @@ begin
       v_last := v_last + 1;
     end loop;
     -- The triggers stand back: a statement does itself what they would do row by row.
-    v_set := set_config('pos.stamping', 'on', true);
+    v_set := set_config('pos.stamping', (pg_trigger_depth() + 1)::text, true);
     foreach v_kind in array array['table', 'order'] loop
       v_part := array(select v_places[p.i] from generate_series(v_first, v_last) as p (i) where v_kinds[p.i] = v_kind order by p.i);
       continue when cardinality(v_part) < v_few;

@@ -8,6 +8,12 @@ language sql set search_path = '' as $$
   select n.restaurant_id, n.client_id, n.terminal, n.role, n.address
   from unnest(p_restaurant_ids, p_client_ids, p_terminals, p_roles, p_addresses)
     as n (restaurant_id, client_id, terminal, role, address)
+  -- Another relay may have noted it just now: its row is locked until that relay's batch is committed.
+  where not exists (
+    select from pos.actors as a
+    where (a.restaurant_id, a.client_id, a.terminal, a.role, a.address)
+        = (n.restaurant_id, n.client_id, n.terminal, n.role, n.address)
+      and a.seen_at > now() - interval '4 minutes')
   order by 1, 2, 3, 4, 5
   on conflict (restaurant_id, client_id, terminal, role, address) do update set seen_at = excluded.seen_at;
 $$;

@@ -85,6 +85,7 @@ create or replace function pos.stamp() returns void
 language plpgsql set search_path = '' as $$
 declare
   v_transaction_id constant xid8 := pg_current_xact_id();
+  v_stamping constant text := coalesce(current_setting('pos.stamping', true), '');
   v_restaurant_ids bigint[];
   v_heads bigint[];
   v_order record;
@@ -114,7 +115,7 @@ begin
   ) as s
   where h.restaurant_id = s.restaurant_id;
 
-  perform set_config('pos.stamping', 'on', true);
+  perform set_config('pos.stamping', (pg_trigger_depth() + 1)::text, true);
   for v_order in
     select l.restaurant_id, l.row_id, max(l.revision) as revision
     from unnest(v_restaurant_ids, v_heads) as h (restaurant_id, revision)
@@ -125,7 +126,7 @@ begin
     update pos.order_history as o set revision = v_order.revision
     where o.restaurant_id = v_order.restaurant_id and o.id = v_order.row_id;
   end loop;
-  perform set_config('pos.stamping', '', true);
+  perform set_config('pos.stamping', v_stamping, true);
 
   delete from pos.staged_changes as s where s.transaction_id = v_transaction_id;
   delete from pos.staged_transactions as t where t.transaction_id = v_transaction_id;

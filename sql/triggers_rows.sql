@@ -5,7 +5,7 @@
 create or replace function pos.tg_tables__write() returns trigger
 language plpgsql set search_path = '' as $$
 begin
-  if coalesce(current_setting('pos.stamping', true), '') <> '' then
+  if current_setting('pos.stamping', true) = pg_trigger_depth()::text then
     return new;
   end if;
   if tg_op = 'INSERT' then
@@ -43,7 +43,7 @@ language plpgsql set search_path = '' as $$
 declare
   v_action constant text := case tg_op when 'INSERT' then 'add' else 'update' end;
 begin
-  if coalesce(current_setting('pos.stamping', true), '') <> '' then
+  if current_setting('pos.stamping', true) = pg_trigger_depth()::text then
     return null;
   end if;
   if nullif(current_setting('pos.applying', true), '') is not null then
@@ -180,7 +180,7 @@ create or replace trigger b_log_update after update on pos.categories referencin
 create or replace function pos.tg_order_history__write() returns trigger
 language plpgsql set search_path = '' as $$
 begin
-  if coalesce(current_setting('pos.stamping', true), '') <> '' then
+  if current_setting('pos.stamping', true) = pg_trigger_depth()::text then
     return new;
   end if;
   if tg_op = 'INSERT' then
@@ -226,7 +226,7 @@ language plpgsql set search_path = '' as $$
 declare
   v_action constant text := case tg_op when 'INSERT' then 'add' else 'update' end;
 begin
-  if coalesce(current_setting('pos.stamping', true), '') <> '' then
+  if current_setting('pos.stamping', true) = pg_trigger_depth()::text then
     return null;
   end if;
   if nullif(current_setting('pos.applying', true), '') is not null then

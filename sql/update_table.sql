@@ -83,6 +83,7 @@ create or replace function pos.store_table(p_row pos.tables, p_current pos.table
 language plpgsql set search_path = '' as $$
 declare
   v_client_id constant text := coalesce(nullif(p_client_id, ''), 'database');
+  v_stamping constant text := coalesce(current_setting('pos.stamping', true), '');
   v_revision bigint;
   v_version bigint;
   v_set text;
@@ -102,8 +103,9 @@ begin
     values (p_row.restaurant_id, p_row.order_id, p_row.id, v_client_id)
     on conflict do nothing;
   end if;
-  -- The triggers stand back: they would cost as much again as this, and do the same.
-  v_set := set_config('pos.stamping', 'on', true);
+  -- The triggers of this statement stand back: they would cost as much again as this, and do the same. Not those of what
+  -- a trigger of somebody's own writes meanwhile, one level deeper.
+  v_set := set_config('pos.stamping', (pg_trigger_depth() + 1)::text, true);
   with written as (
     update pos.tables as t
     set (number, seats, status, order_id, reservation_time, customer, order_items, order_total, extra, version, updated_by, updated_at)
@@ -120,7 +122,7 @@ begin
   select w.restaurant_id, h.revision, 'UPDATE_TABLE', 'update', w.id, w.version, w.data, octet_length(w.data::text), v_client_id
   from written as w cross join head as h
   returning l.revision, l.version into v_revision, v_version;
-  v_set := set_config('pos.stamping', '', true);
+  v_set := set_config('pos.stamping', v_stamping, true);
   if v_revision is null then
     -- A trigger of somebody's own has dropped it.
     return pos.done(p_row.restaurant_id, p_row.version);

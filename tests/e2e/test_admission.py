@@ -112,9 +112,13 @@ async def test_a_restaurant_has_so_many_connections(database: str, known: bool) 
             room = relay.relay.hub.room_of("default")
             assert room is not None
             room.named_at = 0.0
-        async with websockets.connect(relay.url) as socket:
-            code, reason = await closed(socket)
-        assert (code, "RELAY_RESTAURANT_CONNECTIONS" in reason) == (1013, True)
+        if known:
+            status, after, why = await refused(relay.url)
+            assert (status, after, "RELAY_RESTAURANT_CONNECTIONS" in why) == (503, 5, True)
+        else:
+            async with websockets.connect(relay.url) as socket:
+                code, reason = await closed(socket)
+            assert (code, "RELAY_RESTAURANT_CONNECTIONS" in reason) == (1013, True)
         async with Terminal(f"{relay.url}?restaurant=cafe") as neighbour:
             assert neighbour.snapshots
 

@@ -134,6 +134,29 @@ async def test_the_app_is_read_more_slowly_and_loses_nothing(shop: str) -> None:
         assert await grown.of('relay_limited_total{limit="rate"}') == 0
 
 
+async def test_a_till_that_gives_no_ids_is_read_more_slowly_too(database: str) -> None:
+    async with local_relay(database, terminal_messages=20) as relay, Terminal(relay.url) as one:
+        for number in range(260):
+            row = {**ROW, "id": f"t{number}", "number": 100 + number}
+            await one.say("UPDATE_TABLE", {"action": "add", "data": row})
+        await until(lambda: sql(database, "select count(*) from pos.tables") == [(260,)], within=60.0)
+        assert [message for message in one.received if message["type"] == "ERROR"] == []
+
+
+async def test_an_app_that_comes_while_its_restaurant_is_busy_loses_nothing(shop: str) -> None:
+    async with local_relay(shop, restaurant_messages=20) as relay, Terminal(relay.url) as busy:
+        # They use up what the restaurant may have before the app says that it is one.
+        answers = await asyncio.gather(*(busy.ask("NEXT_ORDER_ID") for _ in range(250)))
+        assert any(answer["type"] == "ERROR" for answer in answers)
+        async with app(relay, 1) as one:
+            for number in range(30):
+                row = {**TABLE, "id": f"table_{1700000000100 + number}", "number": 100 + number}
+                await one.say("UPDATE_TABLE", {"action": "add", "data": row})
+            stored = "select count(*) from pos.tables where number >= 100"
+            await until(lambda: sql(shop, stored) == [(30,)], within=60.0)
+            assert one.of("ERROR") == []
+
+
 # --- neighbours
 
 
