@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import shlex
 import signal
 import sys
@@ -248,13 +249,20 @@ for each in (terminal_group, terminals_command, kick_command):
 def tail_(*, slug: str | None, number: int | None, url: str | None, token: TextIO | None, as_json: bool) -> None:
     """Show each change as it is committed, until Ctrl-C; it connects again by itself."""
     shown = token.read().strip() if token else ""
-    terminal = Terminal(url or f"ws://127.0.0.1:{_settings().port}/ws", restaurant=slug, name="relay tail", token=shown)
+    if url and not url.startswith(("ws://", "wss://")):
+        raise click.BadParameter(
+            f"{url!r} is not the address of a relay, such as ws://127.0.0.1:8080/ws", param_hint="--url"
+        )
+    url = url or f"ws://127.0.0.1:{_settings().port}/ws"
+    _note(f"connecting to {url}" + ("" if shown else ", without a token (--token-file)"))
+    terminal = Terminal(url, restaurant=slug, name="relay tail", token=shown)
     _run(Tail(terminal, number, as_json=as_json, write=_write, note=_note).run())
 
 
 def _write(parts: list[str]) -> None:
     styles = TAIL_STYLES if len(parts) > 1 else [{}]
-    click.echo("  ".join(click.style(part, **style) for part, style in zip(parts, styles, strict=True)).rstrip())
+    said = "  ".join(click.style(part, **style) for part, style in zip(parts, styles, strict=True)).rstrip()
+    click.echo(said, color=False if os.environ.get("NO_COLOR") else None)
     sys.stdout.flush()
 
 

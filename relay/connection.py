@@ -20,6 +20,7 @@ from .logs import fields
 from .parts import Parts
 from .protocol import Actor, Hello, Message, SyncRequest
 from .session import Deed, Goodbye, Session, Submit, Sync
+from .slugs import DEFAULT_SLUG
 from .syncer import now_ms
 from .wire import SocketWire
 
@@ -222,12 +223,17 @@ class Connection:
     def _limit(self, text: str | bytes, wait: float) -> None:
         """Refuse what comes too fast. Raises ComeBack where that was said for long."""
         if not self.refused_until:
-            log.info("a terminal is limited", extra=fields(restaurant=self._slug, client=self.session.client_id))
+            log.info(
+                "a terminal is limited",
+                extra=fields(restaurant=self._slug or DEFAULT_SLUG, client=self.session.client_id),
+            )
         try:
             refusal = self._parts.rates.refuse(self, text, wait, time.monotonic())
         except ComeBack:
             metrics.LIMITED.labels("flood").inc()
-            log.warning("a flood is cut off", extra=fields(restaurant=self._slug, client=self.session.client_id))
+            log.warning(
+                "a flood is cut off", extra=fields(restaurant=self._slug or DEFAULT_SLUG, client=self.session.client_id)
+            )
             raise
         metrics.LIMITED.labels("rate").inc()
         self._refuse(refusal, protocol.ref_of(text))

@@ -106,7 +106,8 @@ class Listener:
     @property
     def stuck_seconds(self) -> float:
         """For how long a restaurant has been behind its head and not come nearer; of several the longest."""
-        return time.monotonic() - min((since for _, _, since in self._standing.values()), default=time.monotonic())
+        now = time.monotonic()
+        return now - min((since for _, _, since in self._standing.values()), default=now)
 
     @property
     def deaf_seconds(self) -> float:

@@ -43,6 +43,7 @@ class Tail:
         self._before: dict[tuple[str, str], Row] = {}
         self._ended = asyncio.Event()
         self._refusal = ""
+        self._said = ""  # of being offline, since it was live
 
     async def run(self) -> None:
         """Go on until SIGINT or SIGTERM, or until nobody reads any more. Raises RelayError where the relay refuses."""
@@ -59,9 +60,13 @@ class Tail:
 
     def _state(self, status: Status) -> None:
         if status.state == "live":
+            self._said = ""
             self._note(f"live at revision {self._terminal.revision}")
         elif status.state == "offline" and not self._ended.is_set():
-            self._note(f"offline: {status.why}; {status.todo}")
+            said = f"offline: {status.why}; it connects again by itself"
+            if said != self._said:  # not at each attempt
+                self._note(said)
+            self._said = said
         elif status.state == "refused":
             self._refusal = f"{status.why}; {status.todo}"
             self._ended.set()

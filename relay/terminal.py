@@ -373,10 +373,8 @@ def _refusal(error: Exception) -> tuple[int, str]:
     if isinstance(error, InvalidStatus):
         status, headers = error.response.status_code, error.response.headers
         if status in REFUSED:
-            return (
-                POLICY,
-                f"the relay refuses the connection ({status}): {error.response.body.decode(errors='replace')}",
-            )
+            said = error.response.body.decode(errors="replace")
+            return POLICY, f"the relay refuses the connection ({status})" + (f": {said}" if said else "")
         if (seconds := headers.get("Retry-After", "")).isdigit():
             # Not to the second: a thousand that were told the same would come back in step.
             after = int(seconds) + random.random()  # noqa: S311 - spreads load, keeps no secret

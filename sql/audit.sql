@@ -50,14 +50,17 @@ language sql stable set search_path = '' as $$
   cross join lateral (
     select coalesce(b.key, a.key) as field, b.value as before, a.value as after
     from jsonb_each(case when not i.was_deleted then i.data_before end) as b
-    full join jsonb_each(case when i.action not like 'delete%' then i.data end) as a on a.key = b.key
+    full join jsonb_each(
+      case when i.action not like 'delete%' and not (i.action like 'update%' and i.data_before is null) then i.data end
+    ) as a on a.key = b.key
     -- As text: 5 and 5.0 are equal in jsonb, and digits are kept.
     where coalesce(b.key, a.key) <> 'version' and b.value::text is distinct from a.value::text
-    -- A delete of what the log no longer shows has no field to tell of.
+    -- Where the log no longer shows what was before, nobody can tell which fields this has changed.
     union all
-    select null, null, null where i.action like 'delete%' and i.data_before is null
+    select null, null, case when i.action like 'update%' then i.data end
+    where (i.action like 'delete%' or i.action like 'update%') and i.data_before is null
   ) as f
   order by i.revision, f.field;
 $$;
 comment on function pos.history_of(text, text, text) is
-  'What became of a row, field by field, oldest first: history_of(''tables'', ''4''), of the restaurant with this slug (null: the default one). A category goes by its name; for restaurants, which is the settings, the id is not looked at. Where the log no longer has what was before, before is null. database_user and address are those of the login; a terminal''s, with its role, are in terminal, role and terminal_address.';
+  'What became of a row, field by field, oldest first: history_of(''tables'', ''4''), of the restaurant with this slug (null: the default one). A category goes by its name; for restaurants, which is the settings, the id is not looked at. Where the log no longer has what was before a change, nobody knows which fields it changed: then field is null, and after is the whole row. database_user and address are those of the login; a terminal''s, with its role, are in terminal, role and terminal_address.';

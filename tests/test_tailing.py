@@ -17,9 +17,10 @@ import pytest
 
 from relay import schema
 from relay.tailing import line, printable
+from tests.cluster import free_port
 from tests.library.shops import execute
 from tests.relays import relay_process
-from tests.waiting import until
+from tests.waiting import slow_down, until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -115,3 +116,21 @@ async def test_a_restaurant_that_is_not_there_is_said_and_ends_it(database: str,
     ):
         assert await process.wait() == 1
         assert "there is no restaurant 'nowhere'" in err.read_text()
+
+
+async def test_what_is_no_address_of_a_relay_is_said_and_ends_it(tmp_path: Path) -> None:
+    async with tail(tmp_path, "http://127.0.0.1:8080/ws") as (process, _, err):
+        assert await process.wait() == 2
+        assert "such as ws://127.0.0.1:8080/ws" in err.read_text()
+
+
+async def test_where_nobody_answers_it_says_where_and_says_so_once(tmp_path: Path) -> None:
+    url = f"ws://127.0.0.1:{free_port()}/ws"
+    async with tail(tmp_path, url) as (process, _, err):
+        await until(partial(has, err, "offline"), within=20.0)
+        await slow_down(2.0)  # in which it tries again
+        process.send_signal(signal.SIGINT)
+        await process.wait()
+    said = err.read_text()
+    assert f"connecting to {url}, without a token" in said
+    assert said.count("offline") == 1

@@ -131,6 +131,15 @@ def test_what_was_pruned_is_not_made_up(shop: Shop) -> None:
     assert history(shop, "tables", "t") == [(3, "t1", "delete", None, None, None)]
 
 
+def test_nobody_is_said_to_have_changed_what_was_before_the_log(shop: Shop) -> None:
+    shop.table("add", NEW_TABLE)
+    shop.table("update", {"id": "t", "seats": 5}, client="who added it")
+    shop.sql("delete from pos.sync_log where revision = 1")
+    shop.sql("update pos.tables set seats = 6")
+    history = shop.sql("select client_id, field, before, after ->> 'seats' from pos.history_of('tables', 't')")
+    assert history == [("who added it", None, None, "5"), ("database", "seats", 5, None)]
+
+
 def test_every_change_says_which_login_made_it_and_from_where(shop: Shop, cluster: TestCluster) -> None:
     install_roles(shop.conninfo)
     shop.sql("create role manager login in role pos_owner")
