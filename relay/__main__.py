@@ -218,7 +218,9 @@ def doctor_(*, as_json: bool) -> None:
         click.echo(json.dumps([dataclasses.asdict(one) for one in findings], indent=2))
     count = Counter(one.level for one in findings)
     if not as_json:
-        click.echo(f"\n{count['fault']} faults, {count['advice']} pieces of advice")
+        faults = "fault" if count["fault"] == 1 else "faults"
+        pieces = "piece" if count["advice"] == 1 else "pieces"
+        click.echo(f"\n{count['fault']} {faults}, {count['advice']} {pieces} of advice")
     if count["fault"]:
         sys.exit(FAULT)
 

@@ -18,6 +18,7 @@ from .errors import SchemaError
 SECONDS = 30.0  # for all that is asked of one connection
 DATABASE = "fresh"
 SHOWN = 200  # characters of a definition
+BEFORE = 40  # of them before the first that differs
 
 # Every object with its definition, in words that are the same from PostgreSQL 15 on. Nothing names an owner.
 OBJECTS: LiteralString = """
@@ -113,7 +114,7 @@ async def differences(conninfo: str) -> list[str]:
         row = await cursor.fetchone()
     async with _fresh(roles=bool(row and row[0])) as connection:
         fresh = await _objects(connection)
-    return list(_compared(fresh, here))
+    return list(compared(fresh, here))
 
 
 async def described() -> str:
@@ -164,7 +165,8 @@ async def _objects(connection: AsyncConnection[TupleRow]) -> dict[str, str]:
     return dict(await (await connection.execute(OBJECTS)).fetchall())
 
 
-def _compared(fresh: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str]:
+def compared(fresh: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str]:
+    """The differences of two sets of definitions, a line for each object's name."""
     for name in sorted(fresh.keys() | here.keys()):
         if name not in here:
             yield f"missing: {name}"
@@ -177,6 +179,9 @@ def _compared(fresh: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str
 def _first_difference(here: str, fresh: str) -> str:
     if max(len(here), len(fresh)) <= SHOWN:
         return f"{here!r} instead of {fresh!r}"
-    pairs = zip(here.splitlines(), fresh.splitlines(), strict=False)
-    mine, theirs = next(((a, b) for a, b in pairs if a != b), ("", ""))
-    return f"{mine.strip()[:SHOWN]!r} instead of {theirs.strip()[:SHOWN]!r}" if mine or theirs else "another length"
+    pairs = enumerate(zip(here, fresh, strict=False))
+    same = next((at for at, (a, b) in pairs if a != b), min(len(here), len(fresh)))
+    begin = max(same - BEFORE, here.rfind("\n", 0, same) + 1)
+    # To the end of the line, but past the first difference: that may be a line more.
+    mine, theirs = ((text[begin : same + 1] + text[same + 1 :].partition("\n")[0])[:SHOWN] for text in (here, fresh))
+    return f"{mine!r} instead of {theirs!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 from psycopg.rows import dict_row
@@ -12,6 +13,8 @@ from .findings import Finding, Look
 from .settings import Settings
 
 EXAMINE_SECONDS = 30.0  # for all that is asked of one connection
+# What PostgreSQL says to those whom it does not let in. libpq gives no SQLSTATE when a connection fails.
+REFUSED = re.compile(r'(role|database) ".*" does not exist|authentication failed|not permitted to log in|pg_hba\.conf')
 
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
@@ -33,6 +36,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
                 looks = [
                     doctor_schema.triggers,
                     doctor_schema.grants,
+                    doctor_schema.owners,
                     doctor_schema.roles,
                     doctor_access.authentication,
                     doctor_tables.tables,
@@ -49,6 +53,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("fault", "connection", str(error), "name the primary in DATABASE_URL")
     except DatabaseUnavailable as error:
         mend = "start PostgreSQL, or set DATABASE_URL or the DB_ variables to where it is"
+        if REFUSED.search(str(error)):
+            mend = "set DATABASE_URL or the DB_ variables to a role, a password and a database that PostgreSQL lets in"
         yield Finding("fault", "connection", f"the database cannot be reached: {' '.join(str(error).split())}", mend)
     except SchemaError as error:
         yield Finding("fault", "schema", str(error), schema.HOW_TO_APPLY)

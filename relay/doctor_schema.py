@@ -9,6 +9,9 @@ from . import schema
 from .findings import Connection, Finding, rows_of
 from .settings import Settings
 
+RELAY = "pos_relay"  # the role that sql/roles.sql makes for relays
+FEW = 5  # rights that a relay's role may lack; who lacks more is somebody else
+
 
 def version(installed: int | None) -> Finding:
     """Which version is installed."""
@@ -67,11 +70,47 @@ async def grants(connection: Connection, _settings: Settings) -> AsyncIterator[F
         called,
     )
     user = connection.info.user
+    [here] = await rows_of(
+        connection, "select pg_get_userbyid(nspowner) = 'pos_owner' as roles from pg_namespace where nspname = 'pos'"
+    )
+    if here["roles"] and user != RELAY and len(missing) > FEW:
+        message = f"{user} is not the relay's role, {RELAY}: it lacks {len(missing)} rights"
+        yield Finding("fault", "grants", message, "run relay doctor with the relay's settings")
+        return
     for row in missing:
         mend = f'grant {row["right"]} to "{user}", or let the relay connect as the owner of the schema'
+        if here["roles"] and user == RELAY:
+            mend = "psql -d DATABASE -f sql/roles.sql"
         yield Finding("fault", "grants", f"the role {user} lacks {row['right']}", mend)
     if not missing:
         yield Finding("ok", "grants", f"the role {user} may do what the relay does")
+
+
+async def owners(connection: Connection, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether whoever owns the schema owns what is in it: functions act as their owner."""
+    strangers = await rows_of(
+        connection,
+        """select o.kind, o.name, pg_get_userbyid(o.owner) as owner, pg_get_userbyid(n.nspowner) as right_one,
+                  quote_ident(pg_get_userbyid(n.nspowner)) as quoted
+           from (
+             select 'table' as kind, c.oid::regclass::text as name, c.relowner as owner, c.relnamespace as schema
+             from pg_class as c where c.relkind in ('r', 'p')
+             union all
+             select 'function', p.oid::regprocedure::text, p.proowner, p.pronamespace
+             from pg_proc as p where p.prokind = 'f'
+           ) as o join pg_namespace as n on n.oid = o.schema
+           where n.nspname = 'pos' and o.owner <> n.nspowner
+           order by o.kind, o.name""",
+    )
+    for row in strangers:
+        message = (
+            f"the {row['kind']} {row['name']} belongs to {row['owner']}, and the schema to {row['right_one']}: "
+            "what the relay asks of it can fail for want of rights"
+        )
+        mend = f"alter {row['kind']} {row['name']} owner to {row['quoted']}"
+        yield Finding("fault", "owners", message, mend)
+    if not strangers:
+        yield Finding("ok", "owners", "the tables and functions belong to the schema's owner")
 
 
 async def roles(connection: Connection, _settings: Settings) -> AsyncIterator[Finding]:

@@ -69,9 +69,8 @@ async def settings_of_server(connection: Connection, settings: Settings) -> Asyn
     ):
         if row[name] == "off":
             well = False
-            yield Finding(
-                "fault", "server settings", f"{name} is off: {why}", f"alter system set {name} = on, and reload"
-            )
+            mend = await _set(connection, name, "on")
+            yield Finding("fault", "server settings", f"{name} is off: {why}", mend)
     longest = max(settings.lock_ms, settings.statement_ms)
     if row["deadlock_ms"] <= longest:
         well = False
@@ -79,10 +78,27 @@ async def settings_of_server(connection: Connection, settings: Settings) -> Asyn
             f"deadlock_timeout is {row['deadlock_ms']:.0f} ms, and the relay waits up to {longest} ms: in a deadlock a \
 person's statement is the one that fails"
         )
-        mend = "alter system set deadlock_timeout = '1s', and reload; or lower RELAY_LOCK_MS and RELAY_STATEMENT_MS"
-        yield Finding("fault", "server settings", message, mend)
+        mend = await _set(connection, "deadlock_timeout", "'1s'")
+        yield Finding("fault", "server settings", message, f"{mend}; or lower RELAY_LOCK_MS and RELAY_STATEMENT_MS")
     if well:
         yield Finding("ok", "server settings", "a commit is on disk, autovacuum is on, deadlock_timeout fits")
+
+
+async def _set(connection: Connection, name: str, value: str) -> str:
+    """The statement that sets it: what a database or a role has of its own comes before the system's."""
+    [row] = await rows_of(
+        connection,
+        """select source, quote_ident(current_database()) as database, quote_ident(session_user) as role
+           from pg_settings where name = %s""",
+        name,
+    )
+    own = {
+        "global": "role all",
+        "database": f"database {row['database']}",
+        "user": f"role {row['role']}",
+        "database user": f"role {row['role']} in database {row['database']}",
+    }.get(row["source"])
+    return f"alter {own} reset {name}" if own else f"alter system set {name} = {value}, and reload"
 
 
 async def timeouts(connection: Connection, _settings: Settings) -> AsyncIterator[Finding]:

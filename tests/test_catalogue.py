@@ -67,6 +67,19 @@ def test_whatever_was_changed_by_hand_is_named(database: str) -> None:
     assert "there is no schema" in run(database, "diff").stderr
 
 
+def test_a_difference_far_inside_a_long_definition_is_shown() -> None:
+    # Past where it was cut, and in a line more.
+    for here, fresh, shown in (
+        ("x" * 500 + " mine", "x" * 500 + " yours", f"{'x' * 39} mine"),
+        ("x\n" * 200 + "end\n-- mine\nmore", "x\n" * 200 + "end", "end\n-- mine"),
+        ("x\n" * 200 + "  end", "x\n" * 200 + "end", "  end"),
+    ):
+        [line] = catalogue.compared({"it": fresh}, {"it": here})
+        mine, theirs = line.removeprefix("different: it: ").split(" instead of ")
+        assert mine == repr(shown)
+        assert mine != theirs
+
+
 async def test_the_page_of_the_schema_is_up_to_date(database: str) -> None:
     async with schema.connected(database, 10.0) as connection:
         page = await catalogue.describe(connection)

@@ -144,6 +144,34 @@ async def test_a_role_without_rights_is_told_which_to_grant(sound: str) -> None:
         say(sound, "drop owned by waiter", "drop role waiter")
 
 
+async def test_who_is_not_the_relays_role_is_told_so_once(sound: str) -> None:
+    install_roles(sound)
+    say(sound, "create role boss login in role pos_admin")
+    try:
+        one = await the_fault(as_role(sound, "boss"))
+        assert "boss is not the relay's role" in one.message
+        assert one.mend == "run relay doctor with the relay's settings"
+    finally:
+        say(sound, "drop role boss")
+
+
+async def test_what_belongs_to_somebody_else_than_the_schema_is_named(sound: str) -> None:
+    install_roles(sound)
+    say(sound, "create role maria")
+    try:
+        say(sound, "alter function pos.snapshot(bigint,integer) owner to maria", "alter table pos.staff owner to maria")
+        found = await faults(as_role(sound, "pos_relay"))
+        assert [one.mend for one in found] == [
+            "alter function pos.snapshot(bigint,integer) owner to pos_owner",
+            "alter table pos.staff owner to pos_owner",
+        ]
+        assert all("belongs to maria" in one.message for one in found)
+        say(sound, *(one.mend for one in found))
+        assert await faults(as_role(sound, "pos_relay")) == []
+    finally:
+        say(sound, "drop owned by maria", "drop role maria")
+
+
 async def test_a_pooler_that_swallows_listen_is_noticed(sound: str) -> None:
     with pooled(sound) as through:
         one = await the_fault(through)
@@ -160,6 +188,9 @@ async def test_a_listening_address_of_another_database_is_noticed(sound: str, so
 async def test_a_database_that_is_away_and_a_standby_are_told_apart(sound: str, sound_cluster: TestCluster) -> None:
     one = await the_fault(make_conninfo(sound, port=1))
     assert (one.name, "cannot be reached" in one.message) == ("connection", True)
+    for unknown in ({"user": "nobodyrole"}, {"dbname": "nowhere"}):
+        one = await the_fault(make_conninfo(sound, **unknown))
+        assert ("does not exist" in one.message, "start PostgreSQL" in one.mend) == (True, False)
     with running_standby(sound_cluster) as standby:
         assert "standby" in (await the_fault(standby.tcp(DATABASE))).message
 
@@ -237,6 +268,23 @@ async def test_a_setting_that_loses_sales_or_space_is_named(sound: str, name: st
         await reloaded(sound, "alter system reset all", name, "on")
 
 
+@pytest.mark.parametrize(
+    "whose", [f"database {DATABASE}", "role waiter", f"role waiter in database {DATABASE}", "role all"]
+)
+@pytest.mark.parametrize("setting", ["synchronous_commit = off", "deadlock_timeout = '10ms'"])
+async def test_a_setting_of_the_database_or_the_role_is_reset_there(sound: str, whose: str, setting: str) -> None:
+    say(sound, "create role waiter login superuser")
+    try:
+        say(sound, f"alter {whose} set {setting}")
+        one = await the_fault(as_role(sound, "waiter"))
+        mend = one.mend.partition("; or ")[0]
+        assert mend == f"alter {whose} reset {setting.partition(' ')[0]}"
+        say(sound, mend)
+        assert await faults(as_role(sound, "waiter")) == []
+    finally:
+        say(sound, "alter role all reset all", "drop role waiter")
+
+
 async def test_a_postgresql_that_does_not_flush_is_named(database: str) -> None:
     assert "fsync is off" in (await the_fault(database)).message
 
@@ -258,7 +306,8 @@ async def test_where_the_roles_are_installed_the_relay_is_advised_to_use_them_an
         fault = await the_fault(relay)
         assert fault.name == "grants"
         assert right in fault.message
-        say(sound, fault.mend.partition(", or ")[0])
+        assert fault.mend == "psql -d DATABASE -f sql/roles.sql"
+        install_roles(sound)
     assert await faults(relay) == []
 
 
@@ -358,6 +407,7 @@ def test_the_command_prints_what_is_found_and_exits_1_on_a_fault_only(sound: str
     say(sound, "alter table pos.tables disable trigger b_log_update")
     done = run(sound)
     assert done.returncode == 1
+    assert done.stdout.endswith("\n1 fault, 3 pieces of advice\n")
     assert "mend: alter table pos.tables enable trigger b_log_update" in done.stdout
     done = run(sound, "--json")
     assert done.returncode == 1
