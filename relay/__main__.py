@@ -126,7 +126,8 @@ def schema_check() -> None:
     installed = _run(schema.installed_version(_settings().conninfo))
     click.echo(f"installed: {installed or 'none'}, needed: {schema.VERSION}")
     if installed != schema.VERSION:
-        click.echo(schema.HOW_TO_APPLY, err=True)
+        newer = installed is not None and installed > schema.VERSION
+        click.echo(schema.HOW_TO_FOLLOW if newer else schema.HOW_TO_APPLY, err=True)
         sys.exit(FAULT)
 
 

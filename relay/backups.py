@@ -131,7 +131,7 @@ async def load(
                 )
                 changes = dict(await cursor.fetchall())
         except psycopg.Error as error:
-            if connection.closed:
+            if connection.closed or isinstance(error, psycopg.errors.InsufficientPrivilege):
                 raise
             hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
             raise BackupError(f"nothing was imported: {error.diag.message_primary or error}{hint}") from error

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from . import logs
-from .errors import DatabaseUnavailable, RelayError, SettingsError
+from .errors import DatabaseUnavailable, RelayError, SettingsError, UnknownRestaurant
 from .settings import Settings
 
 T = TypeVar("T")
@@ -44,6 +44,16 @@ class telling:
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, RelayError):
-            click.echo(f"relay: {error}", err=True)
+            click.echo(f"relay: {error}{_what_to_do(error)}", err=True)
             known = {DatabaseUnavailable: UNAVAILABLE, SettingsError: USAGE}
             sys.exit(next((status for kind, status in known.items() if isinstance(error, kind)), FAULT))
+
+
+def _what_to_do(error: RelayError) -> str:
+    """What to do about an error, where its own sentence, which terminals may be told too, does not say it."""
+    if isinstance(error, UnknownRestaurant):
+        return "; relay restaurant list shows them"
+    if type(error) is DatabaseUnavailable and not error.sent:
+        embedded = f"for the database of `make run`: DB_HOST={Settings.read().data.resolve()}"
+        return f"\nrelay: set DATABASE_URL or the DB_ variables to where it is; {embedded}"
+    return ""

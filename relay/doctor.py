@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from psycopg.rows import dict_row
 
 from . import doctor_access, doctor_reach, doctor_schema, doctor_server, doctor_tables, schema
-from .errors import DatabaseUnavailable, OnlyStandby, SchemaError
+from .errors import DatabaseUnavailable, NotAllowed, OnlyStandby, SchemaError
 from .findings import Finding, Look
 from .settings import Settings
 
@@ -56,5 +56,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         if REFUSED.search(str(error)):
             mend = "set DATABASE_URL or the DB_ variables to a role, a password and a database that PostgreSQL lets in"
         yield Finding("fault", "connection", f"the database cannot be reached: {' '.join(str(error).split())}", mend)
+    except NotAllowed as error:
+        yield Finding("fault", "schema", str(error), "run it as the relay's role, or as the schema's owner")
     except SchemaError as error:
         yield Finding("fault", "schema", str(error), schema.HOW_TO_APPLY)

@@ -3,6 +3,7 @@
 RelayError
     SettingsError        the environment asks for something that cannot be
     SchemaError          the database's schema is not the one this relay speaks to
+        NotAllowed       the role that is connected as may not do what was asked
     EmbeddedError        the embedded PostgreSQL cannot be started or stopped
     DatabaseUnavailable  the database cannot be reached or does not answer in time
         OnlyStandby      the servers that can be reached are standbys
@@ -55,6 +56,16 @@ class SettingsError(RelayError):
 
 class SchemaError(RelayError):
     """The database's schema is missing, too old or too new; the sentence names the command to run."""
+
+
+class NotAllowed(SchemaError):
+    """The role that is connected as may not do what was asked (SQLSTATE 42501); the sentence says which role may."""
+
+    def __init__(self, role: str, why: str) -> None:
+        super().__init__(
+            f"the role {role} may not do this ({why}): connect as a member of pos_admin (terminals, kick, prune) or of "
+            "pos_owner (restaurants, import, seed, schema) in DATABASE_URL; without these roles, as the schema's owner"
+        )
 
 
 class EmbeddedError(RelayError):

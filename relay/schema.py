@@ -12,7 +12,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from .errors import DatabaseUnavailable, OnlyStandby, SchemaError
+from .errors import DatabaseUnavailable, NotAllowed, OnlyStandby, SchemaError
 from .pools import is_standby
 
 VERSION = 3
@@ -20,6 +20,7 @@ ENTRY = "schema.sql"
 SEED = "seed.sql"
 ROLES = "roles.sql"
 HOW_TO_APPLY = "run `relay schema apply`, or `psql -d DATABASE -f sql/schema.sql` as the schema's owner"
+HOW_TO_FOLLOW = "use a newer relay"  # where the schema is the newer one
 HOW_TO_CREATE = "createdb --encoding=UTF8 --template=template0 minipos_db"
 CONNECT_SECONDS = 3
 CHECK_SECONDS = 5.0
@@ -103,7 +104,7 @@ async def ensure(conninfo: str, *, upgrade: bool) -> None:
         return
     if installed is not None and installed > VERSION:
         raise SchemaError(
-            f"the database's schema has version {installed}, this relay speaks {VERSION}; use a newer relay"
+            f"the database's schema has version {installed}, this relay speaks {VERSION}; {HOW_TO_FOLLOW}"
         )
     if installed is not None and not upgrade:
         raise SchemaError(f"the database's schema has version {installed}, this relay needs {VERSION}; {HOW_TO_APPLY}")
@@ -122,7 +123,7 @@ async def _run(conninfo: str, name: str, step: Callable[[int, str], None] | None
                     step(number, file)
                 await connection.execute(text.encode())
         except psycopg.Error as error:
-            if connection.closed:
+            if connection.closed or isinstance(error, psycopg.errors.InsufficientPrivilege):
                 raise
             hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
             raise SchemaError(f"{name} cannot be applied: {error.diag.message_primary or error}{hint}") from error
@@ -130,7 +131,8 @@ async def _run(conninfo: str, name: str, step: Callable[[int, str], None] | None
 
 @asynccontextmanager
 async def connected(conninfo: str, seconds: float) -> AsyncIterator[AsyncConnection[TupleRow]]:
-    """A connection for so long. Raises DatabaseUnavailable when there is none, and when it breaks; SchemaError."""
+    """A connection for so long. Raises DatabaseUnavailable when there is none or it breaks; SchemaError, NotAllowed."""
+    role = ""
     try:
         async with (
             asyncio.timeout(seconds),
@@ -142,6 +144,7 @@ async def connected(conninfo: str, seconds: float) -> AsyncIterator[AsyncConnect
                 target_session_attrs="read-write",
             ) as connection,
         ):
+            role = connection.info.user  # a closed one cannot say it any more
             yield connection
     except TimeoutError as error:
         raise DatabaseUnavailable(f"the database did not answer within {seconds:.0f} s") from error
@@ -149,6 +152,8 @@ async def connected(conninfo: str, seconds: float) -> AsyncIterator[AsyncConnect
         if await is_standby(conninfo):
             raise OnlyStandby("DATABASE_URL") from error
         raise DatabaseUnavailable(str(error), sent=False) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise NotAllowed(role, error.diag.message_primary or str(error)) from error
     except psycopg.Error as error:
         raise SchemaError(
             f"the database's schema cannot be used: {error.diag.message_primary or error}; {HOW_TO_APPLY}"

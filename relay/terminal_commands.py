@@ -50,7 +50,10 @@ def terminal_add(slug: str, name: str, role: str) -> None:
 @click.option("--restaurant", "slug", help="Only this restaurant's.")
 def terminal_list(slug: str | None) -> None:
     """List the enrolled terminals, never their tokens."""
-    for row in run(terminals.listed(read_settings().conninfo, slug)):
+    rows = run(terminals.listed(read_settings().conninfo, slug))
+    if not rows:
+        click.echo("relay: no terminal is enrolled; relay terminal add enrols one", err=True)
+    for row in rows:
         since = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}" if row.revoked_at else f"since {row.given_at:%Y-%m-%d %H:%M}"
         click.echo(f"{row.slug}\t{row.name}\t{row.role}\t{since}")
 
@@ -86,7 +89,8 @@ def terminals_command(slug: str | None, instance: str | None, *, as_json: bool) 
     else:
         for line in _aligned([HEADINGS, *map(_row, roll.terminals)]):
             click.echo(line)
-        click.echo(f"{_counted(roll)} connected", err=True)
+        answered = sum(one.answered for one in roll.instances)
+        click.echo(f"{_counted(roll, answered)} connected", err=True)
     _say_who_is_missing(roll)
 
 
@@ -100,18 +104,20 @@ def kick_command(
     client_id: str | None, name: str | None, slug: str | None, instance: str | None, *, come_back: bool
 ) -> None:
     """Close the connections of a terminal on every relay, by the client id that `relay terminals` shows."""
+    if client_id and name:
+        raise click.UsageError("name either a CLIENT id or --terminal NAME, not both")
     if not (client_id or name):
         raise click.UsageError("name a CLIENT id, or --terminal NAME; relay terminals shows both")
     wanted = Wanted(slug, client_id or None, name or None, instance)
     roll = run(rollcall.kick(read_settings().conninfo, wanted, come_back=come_back))
-    click.echo(f"{_counted(roll)} closed")
+    click.echo(f"{_counted(roll, len({one['instance'] for one in roll.terminals}))} closed")
     _say_who_is_missing(roll)
     if not roll.terminals:
+        click.echo("relay: no such terminal is connected; relay terminals shows them", err=True)
         sys.exit(FAULT)
 
 
-def _counted(roll: Roll) -> str:
-    relays = len({one["instance"] for one in roll.terminals})
+def _counted(roll: Roll, relays: int) -> str:
     return f"{_number(len(roll.terminals), 'terminal')} on {_number(relays, 'relay')}"
 
 

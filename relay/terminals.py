@@ -69,7 +69,7 @@ async def add(conninfo: str, slug: str, name: str, role: str) -> str:
 
 
 async def listed(conninfo: str, slug: str | None) -> list[Enrolled]:
-    """The terminals of a restaurant, or all of them. Raises DatabaseUnavailable."""
+    """The terminals of a restaurant, or all of them. Raises UnknownRestaurant, DatabaseUnavailable."""
     async with schema.connected(conninfo, SECONDS) as connection:
         rows = await _rows(
             connection,
@@ -78,6 +78,9 @@ async def listed(conninfo: str, slug: str | None) -> list[Enrolled]:
                where r.slug = coalesce(%s, r.slug) order by r.slug, t.name""",
             (slug,),
         )
+        known: LiteralString = "select from pos.restaurants as r where r.slug = %s"
+        if slug is not None and not rows and not await _rows(connection, known, (slug,)):
+            raise UnknownRestaurant(slug)
         return [Enrolled(*row) for row in rows]
 
 

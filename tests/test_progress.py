@@ -120,7 +120,7 @@ def test_an_import_shows_the_sales_that_are_done_before_it_is_committed(database
 def test_what_fails_ends_the_bar_before_it_says_so(database: str, export: Path) -> None:
     status, said, screen = on_a_screen(database, "import", export, "--restaurant", "nowhere")
     assert (status, said) == (1, "")
-    assert screen.endswith("\nrelay: there is no restaurant 'nowhere'\r\n")
+    assert screen.endswith("\nrelay: there is no restaurant 'nowhere'; relay restaurant list shows them\r\n")
     assert 100 not in percents(screen)
     with psycopg.connect(database) as connection:
         connection.execute("drop schema pos cascade")

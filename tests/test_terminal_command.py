@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from relay import auth
+from relay import auth, schema
+from tests.least import as_role, install_roles
+from tests.test_backups import BACKUP
 
 
 def relay(conninfo: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -112,7 +115,10 @@ def test_a_name_that_several_restaurants_have_needs_its_restaurant(shops: str, v
     ("arguments", "said"),
     [
         (["--name", "Bar 1"], "default has a terminal 'Bar 1' already; relay terminal rotate gives it another token"),
-        (["--name", "Bar 2", "--restaurant", "nowhere"], "there is no restaurant 'nowhere'"),
+        (
+            ["--name", "Bar 2", "--restaurant", "nowhere"],
+            "there is no restaurant 'nowhere'; relay restaurant list shows them",
+        ),
         (["--name", " "], "a name has 1 to 100 characters, no control characters, no space at its ends"),
         (["--name", "a\nb"], "a name has 1 to 100 characters, no control characters, no space at its ends"),
     ],
@@ -139,3 +145,57 @@ def test_a_relay_without_a_key_for_signed_tokens_does_not_start(database: str, t
         assert (done.returncode, done.stdout) == (78, "")
         assert f"relay: the file that RELAY_JWT_KEY names {said}" in done.stderr
         assert "too short" not in done.stderr
+
+
+def test_a_list_of_nobody_says_so_and_one_of_no_restaurant_is_refused(database: str) -> None:
+    done = relay(database, "terminal", "list")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "relay: no terminal is enrolled; relay terminal add enrols one\n"
+    done = relay(database, "terminal", "list", "--restaurant", "nope")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "relay: there is no restaurant 'nope'; relay restaurant list shows them\n"
+
+
+def test_a_role_that_may_not_do_it_is_told_which_one_may(database: str) -> None:
+    install_roles(database)
+    commands = ("terminal add --name x", "terminals", "kick x", "restaurant list", "seed", "schema apply")
+    for arguments in commands:
+        done = relay(as_role(database, "pos_relay"), *arguments.split())
+        assert done.returncode == 1, arguments
+        assert "the role pos_relay may not do this (permission denied" in done.stderr, arguments
+        assert "connect as a member of pos_admin (terminals, kick, prune) or of pos_owner (" in done.stderr
+        assert "run `relay schema apply`" not in done.stderr
+
+
+def test_a_member_of_pos_admin_enrols_and_lists_but_imports_nothing(database: str, tmp_path: Path) -> None:
+    install_roles(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("create role enroller login in role pos_admin")
+    try:
+        caller = as_role(database, "enroller")
+        add(caller, "Bar 1")
+        assert relay(caller, "restaurant", "list").stdout.startswith("default\t")
+        assert relay(caller, "prune").returncode == 0
+        (tmp_path / "export.json").write_text(json.dumps(BACKUP))
+        done = relay(caller, "import", str(tmp_path / "export.json"))
+        assert "the role enroller may not do this" in done.stderr
+    finally:
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("drop role enroller")
+
+
+@pytest.mark.parametrize(("installed", "said"), [(-1, schema.HOW_TO_APPLY), (1, "use a newer relay")])
+def test_a_check_says_which_of_the_two_is_to_be_replaced(database: str, installed: int, said: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("update pos.installation set version = version + %s", (installed,))
+    done = relay(database, "schema", "check")
+    assert (done.returncode, done.stderr) == (1, f"{said}\n")
+
+
+def test_who_cannot_reach_the_database_is_told_what_to_set(tmp_path: Path) -> None:
+    done = relay(f"host={tmp_path}", "restaurant", "list", RELAY_DATA=str(tmp_path / "mine"))
+    assert done.returncode == 69
+    assert done.stderr.endswith(
+        "\nrelay: set DATABASE_URL or the DB_ variables to where it is; "
+        f"for the database of `make run`: DB_HOST={tmp_path / 'mine'}\n"
+    )

@@ -261,6 +261,7 @@ async def test_as_their_roles_the_relay_answers_and_pos_admin_asks(database: str
 
 
 async def test_the_commands_say_who_is_there_and_who_was_closed(database: str) -> None:
+    add_restaurant(database, "bistro")
     async with (
         local_relay(database) as relay,
         Terminal(relay.url, "odd\u001b[2J") as odd,
@@ -284,12 +285,16 @@ async def test_the_commands_say_who_is_there_and_who_was_closed(database: str) -
         assert odd.close_code is None
         done = await asyncio.to_thread(command, database, "kick", "plain")
         assert (done.returncode, done.stdout) == (1, "0 terminals on 0 relays closed\n")
+        assert done.stderr == "relay: no such terminal is connected; relay terminals shows them\n"
+        done = await asyncio.to_thread(command, database, "terminals", "--restaurant", "bistro")
+        assert (done.returncode, done.stderr) == (0, "0 terminals on 1 relay connected\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
         (["kick"], 2, "name a CLIENT id, or --terminal NAME; relay terminals shows both"),
+        (["kick", "a", "--terminal", "b"], 2, "name either a CLIENT id or --terminal NAME, not both"),
         (["kick", "a", "--restaurant", "nowhere"], 1, "there is no restaurant 'nowhere'"),
         (["kick", "a", "--instance", "x:1"], 1, "no relay 'x:1' is running. relay terminals lists those that are."),
         (["terminals", "--instance", "x:1"], 1, "no relay 'x:1' is running."),
