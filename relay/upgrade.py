@@ -21,6 +21,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHeader
 from websockets.frames import CloseCode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -187,6 +188,9 @@ class Handshake:
             error.__traceback__ = error.__context__ = error.__cause__ = None
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self._accept = response.headers["Sec-WebSocket-Accept"].encode()
+        elif isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version":
+            # It answers 400 to a version that it does not speak; RFC 6455, section 4.4, has this.
+            self.refusal = _response(HTTPStatus.UPGRADE_REQUIRED, [(b"Sec-WebSocket-Version", b"13")])
         else:
             self.refusal = response.serialize()
 
