@@ -112,6 +112,7 @@ async def test_a_large_house_stays_smooth(large: Floor) -> None:
     await expect(window.panel.locator(".dish")).to_have_count(DISHES)
     await report(page, f"opening a table beside {DISHES} dishes")
     await window.panel.locator(".picker .input").fill("number 1996")
+    await expect(window.panel.locator(".dish")).to_have_count(1)
     for _ in range(10):
         await window.panel.locator(".dish").click()
     await expect(window.panel.locator(".line-quantity")).to_have_text("10")
