@@ -46,6 +46,7 @@ def rest(ground: Ground) -> Iterator[Line]:
     yield Line("rest", "p99 ms", _part(relay, "p99"), PAYLOAD, _part(payload, "p99"), Reach(12))
     more = tuple(a - b for a, b in zip(_part(relay, "p50"), _part(payload, "p50"), strict=True))
     yield Line("rest", "p50 ms more than that", more, reach=Reach(1))
+    yield Line("rest", "p50 ms, a terminal's first", _part(relay, "first"), PAYLOAD, _part(payload, "first"))
     ground.tell("rest: where the time goes")
     taken = _traced(ground, conninfo)
     if not taken[STAGES[0]]:
@@ -57,13 +58,13 @@ def rest(ground: Ground) -> Iterator[Line]:
 
 def _measure(ground: Ground, server: Server) -> dict[str, Any]:
     sizes = ground.sizes
-    load = ("-B", CHANGE, "-P", sizes.rest_rate, "-m", sizes.rest_changes)
+    load = ("-B", CHANGE, "-P", sizes.rest_rate, "-m", sizes.rest_terminals + sizes.rest_changes)
     with crowd(server.port, sizes.rest_terminals, *load, first=server.first) as terminals:
         terminals.begin()
         found = terminals.result()
     if found["lost"]:
         raise RuntimeError(f"{server.name} lost {found['lost']} deliveries")
-    return dict(found["age_ms"])
+    return {**found["age_ms"], "first": found["first_ms"]["p50"]}
 
 
 def _traced(ground: Ground, conninfo: str) -> dict[str, list[float]]:
@@ -71,7 +72,7 @@ def _traced(ground: Ground, conninfo: str) -> dict[str, list[float]]:
     with tempfile.NamedTemporaryFile(prefix="bench-trace-") as file:
         port = free_port()
         environment = {"DATABASE_URL": conninfo, "PORT": str(port), "LOG_LEVEL": "warning", **servers.LIFTED}
-        command = [sys.executable, "-m", "tests.bench.traced", file.name]
+        command = [sys.executable, "-m", "tests.bench.traced", file.name, str(ground.sizes.rest_terminals)]
         with servers.process_of("traced relay", command, port, environment, is_relay=True) as server:
             server.wait()
             _measure(ground, server)

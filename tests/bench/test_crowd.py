@@ -116,6 +116,23 @@ async def test_a_terminal_sends_its_next_change_when_the_last_is_acknowledged() 
     assert found["refused"] == 0
 
 
+async def test_a_terminals_first_change_is_measured_apart_from_its_others() -> None:
+    connections: list[ServerConnection] = []
+
+    async def pass_on(connection: ServerConnection) -> None:
+        connections.append(connection)
+        async for text in connection:
+            late = json.loads(text)
+            late["t"] -= 10**11 if late["n"] <= TERMINALS else 10**10
+            for other in connections:
+                await other.send(json.dumps(late))
+
+    async with server(pass_on) as port:
+        found = await counted(port, "-B", CHANGE, "-P", 1000, "-m", 3 * TERMINALS)
+    assert found["received"] == TERMINALS * 3 * TERMINALS
+    assert 10_000 <= found["age_ms"]["min"] <= found["age_ms"]["max"] < 100_000 <= found["first_ms"]["min"]
+
+
 async def test_what_is_acknowledged_before_the_clock_runs_does_not_count() -> None:
     heard: list[str | bytes] = []
 

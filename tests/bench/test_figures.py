@@ -99,7 +99,8 @@ def test_the_stages_of_a_change_are_the_times_between_its_notes() -> None:
     at = (1, 3, 9, 4, 5, 8, 10, 14, 20, 21)
     noted = [Note(name, began + MILLISECOND * when) for name, when in zip(names, at, strict=True)]
     noted[0] = noted[0]._replace(mark=began)
-    assert stages(sorted(noted, key=lambda note: note.at)) == {
+    noted.sort(key=lambda note: note.at)
+    assert stages(noted, 0) == {
         "receive": [1.0],
         "batch": [2.0],
         "commit": [6.0],
@@ -107,12 +108,13 @@ def test_the_stages_of_a_change_are_the_times_between_its_notes() -> None:
         "read": [2.0],
         "write": [4.0],
     }
+    assert not any(stages(noted, 1).values())  # it was a terminal's first
 
 
 def test_a_change_whose_end_was_not_seen_does_not_count() -> None:
     began = 1_795_000_000_000_000_000
     noted = [Note("submitted", began, began), Note("applying", began + 1), Note("submitted", began + 2, began)]
-    assert not any(stages(noted).values())
+    assert not any(stages(noted, 0).values())
 
 
 def test_the_page_is_given_the_figures_of_a_run_and_keeps_its_words() -> None:

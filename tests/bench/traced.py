@@ -1,8 +1,8 @@
 """A relay that notes when a change passes which of its parts, to show where the time goes.
 
-    python -m tests.bench.traced FILE    (then as `relay serve`)
+    python -m tests.bench.traced FILE FIRST    (then as `relay serve`)
 
-The notes are written to FILE when it ends: for each stage, the milliseconds every change took.
+The notes are written to FILE when it ends: for each stage, the milliseconds every change took, but the FIRST ones.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ def trace_submit() -> None:
     Writer.submit = submit  # type: ignore[method-assign]
 
 
-def stages(noted: list[Note]) -> dict[str, list[float]]:
-    """Milliseconds of each stage, of every change that passed alone.
+def stages(noted: list[Note], first: int) -> dict[str, list[float]]:
+    """Milliseconds of each stage, of every change that passed alone, but so many at first.
 
     A stage can be negative: the doorbell may be heard before the commit's answer.
     """
     found: dict[str, list[float]] = {name: [] for name in STAGES}
     starts = [place for place, one in enumerate(noted) if one.what == "submitted" and one.mark]
-    for place, end in zip(starts, [*starts[1:], len(noted)], strict=True):
+    for place, end in list(zip(starts, [*starts[1:], len(noted)], strict=True))[first:]:
         part = noted[place:end]
         times = [part[0].mark, part[0].at, *(_first(part, what) for what in ("applying", "applied"))]
         written = _first(part, "written")
@@ -107,4 +107,4 @@ if __name__ == "__main__":
     try:
         main(["serve"])
     finally:
-        Path(sys.argv[1]).write_text(json.dumps(stages(notes)))
+        Path(sys.argv[1]).write_text(json.dumps(stages(notes, int(sys.argv[2]))))

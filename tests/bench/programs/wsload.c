@@ -50,7 +50,7 @@ static double timeout_seconds = 60, closed_loop_seconds, warm_seconds = 0.5, rat
 static terminal_t *terminals;
 static int poller, started, in_flight, ready, failed, closed_early, complete;
 static uint64_t text_messages, total_marked, gaps, repeats, bytes_in, pings, sent, acknowledged, counted, refused;
-static ages_t mark_ages, ack_ages;
+static ages_t mark_ages, first_ages, ack_ages;
 static int64_t first_at, last_at, oldest_mark = INT64_MAX, begun, count_from, count_until;
 static uint8_t bytes[1 << 18];
 
@@ -237,11 +237,12 @@ static void take_text(terminal_t *t, const uint8_t *text, size_t length, int64_t
   if (mark < 1000000000000000) return;
   t->marked++;
   total_marked++;
-  note(&mark_ages, now - mark);
+  int64_t number = number_after(text, length, 'n');
+  // Of a paced load each terminal in turn sends one: a relay then learns who it is.
+  note(rate && number <= count ? &first_ages : &mark_ages, now - mark);
   if (!first_at) first_at = now;
   last_at = now;
   if (mark < oldest_mark) oldest_mark = mark;
-  int64_t number = number_after(text, length, 'n');
   if (number >= 0) {
     if (t->last_number >= 0 && number != t->last_number + 1) gaps++;
     if (number <= t->last_number) repeats++;
@@ -492,13 +493,14 @@ int main(int argc, char **argv) {
     }
   }
   uint64_t expected = (uint64_t)marks * count;
-  double between = (last_at - first_at) / 1e9, from_mark = mark_ages.length ? (last_at - oldest_mark) / 1e9 : 0;
+  double between = (last_at - first_at) / 1e9, from_mark = total_marked ? (last_at - oldest_mark) / 1e9 : 0;
   printf("{\"connections\": %d, \"failed\": %d, \"closed_early\": %d, \"connect_s\": %.3f, \"connect_cpu_s\": %.3f, "
          "\"end\": \"%s\", \"text_messages\": %lu, \"received\": %lu, \"lost\": %ld, \"gaps\": %lu, \"repeats\": %lu, "
          "\"pings\": %lu, \"bytes_in\": %lu, \"sent\": %lu, \"acknowledged\": %lu, \"counted\": %lu, \"refused\": %lu, ",
          ready, failed, closed_early, connect_seconds, connect_cpu, why, text_messages, total_marked,
          (long)(expected - total_marked), gaps, repeats, pings, bytes_in, sent, acknowledged, counted, refused);
   print_ages("age_ms", &mark_ages);
+  print_ages("first_ms", &first_ages);
   print_ages("ack_ms", &ack_ages);
   printf("\"first_to_last_s\": %.6f, \"mark_to_last_s\": %.6f, \"cpu_s\": %.3f, \"seconds\": %.3f}\n", between, from_mark,
          cpu_seconds() - connect_cpu, (now_ns(CLOCK_MONOTONIC) - ready_at) / 1e9);
