@@ -89,23 +89,21 @@ class _Answer:
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self._pgconn = pgconn
+        self._socket = pgconn.socket
         self._results: list[pq.abc.PGresult] = []
         self._loop = asyncio.get_running_loop()
         self._complete: asyncio.Future[None] = self._loop.create_future()
-        self._writes = False
+        self._reads = self._writes = False
 
     async def all(self) -> list[pq.abc.PGresult]:
         """The results, when everything has been sent and answered. Raises psycopg.Error when it will not be."""
-        socket = self._pgconn.socket
-        self._loop.add_reader(socket, self._try, self._read)
+        self._loop.add_reader(self._socket, self._try, self._read)
+        self._reads = True
         try:
             self._try(self._write)
             await self._complete
         finally:
-            # Before somebody closes the socket: its number may then be another's.
-            self._loop.remove_reader(socket)
-            if self._writes:
-                self._loop.remove_writer(socket)
+            self._look_away()
         return self._results
 
     def _try(self, do: Callable[[], None]) -> None:
@@ -114,15 +112,27 @@ class _Answer:
         try:
             do()
         except Exception as error:
+            self._look_away()
             self._complete.set_exception(error)
+
+    def _look_away(self) -> None:
+        """Watch the socket no longer.
+
+        Before anybody else runs: libpq closes it as soon as the server has, and its number is the next one's.
+        """
+        if self._reads:
+            self._loop.remove_reader(self._socket)
+        if self._writes:
+            self._loop.remove_writer(self._socket)
+        self._reads = self._writes = False
 
     def _write(self) -> None:
         # What does not fit into the socket's buffer goes when there is room.
         waits = self._pgconn.flush() == 1
         if waits and not self._writes:
-            self._loop.add_writer(self._pgconn.socket, self._try, self._write)
+            self._loop.add_writer(self._socket, self._try, self._write)
         elif self._writes and not waits:
-            self._loop.remove_writer(self._pgconn.socket)
+            self._loop.remove_writer(self._socket)
         self._writes = waits
 
     def _read(self) -> None:

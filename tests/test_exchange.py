@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, LiteralString
 
 import psycopg
@@ -32,6 +33,13 @@ async def ask(connection: AsyncConnection[TupleRow], *asked: Asked, seconds: flo
     statements = [Statement(connection, *one) for one in asked]
     results = await exchange(connection.pgconn, statements, seconds)
     return [one.rows(result) for one, result in zip(statements, results, strict=True)]
+
+
+async def asleep(conninfo: str) -> None:
+    """Wait until somebody's pg_sleep is under way."""
+    query: LiteralString = "select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+    with psycopg.connect(conninfo, autocommit=True) as other:
+        await until(lambda: other.execute(query).rowcount == 1, within=PATIENCE)
 
 
 def notes(conninfo: str) -> list[str]:
@@ -99,11 +107,7 @@ async def test_a_connection_whose_answer_is_not_waited_for_is_closed(database: s
 async def test_a_connection_is_closed_when_its_asker_is_cancelled(database: str) -> None:
     async with connected(database) as connection:
         task = asyncio.create_task(ask(connection, ("select pg_sleep(%s)", [PATIENCE])))
-        with psycopg.connect(database, autocommit=True) as other:
-            asleep: LiteralString = (
-                "select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
-            )
-            await until(lambda: other.execute(asleep).rowcount == 1, within=PATIENCE)
+        await asleep(database)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -117,10 +121,7 @@ async def test_an_end_that_comes_without_an_answer_is_no_refusal(database: str, 
         with psycopg.connect(database, autocommit=True) as other:
             end: LiteralString = """select pg_terminate_backend(pid) from pg_stat_activity
                                     where wait_event = 'PgSleep' and datname = current_database()"""
-            asleep: LiteralString = (
-                "select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
-            )
-            await until(lambda: other.execute(asleep).rowcount == 1, within=PATIENCE)
+            await asleep(database)
             if ended == "backend":
                 other.execute(end)
             else:
@@ -129,6 +130,34 @@ async def test_an_end_that_comes_without_an_answer_is_no_refusal(database: str, 
             await task
         assert not is_refusal(lost.value)
         assert connection.closed
+
+
+async def test_whoever_gets_the_number_of_a_socket_that_is_closed_is_heard(database: str) -> None:
+    async with proxied(database) as proxy, connected(proxy.conninfo) as connection:
+        number, loop = connection.pgconn.socket, asyncio.get_running_loop()
+        pair: list[socket.socket] = []
+        heard: list[bytes] = []
+
+        def open_another() -> None:
+            with suppress(psycopg.OperationalError):
+                assert connection.pgconn.socket == number
+                loop.call_soon(open_another)  # at every turn: nobody is sooner when libpq has closed its own
+                return
+            pair.extend(socket.socketpair())
+            mine = next(one for one in pair if one.fileno() == number)
+            loop.add_reader(mine, lambda: heard.append(mine.recv(1)))
+
+        task = asyncio.create_task(ask(connection, ("select pg_sleep(%s)", [PATIENCE])))
+        await asleep(database)
+        open_another()
+        proxy.reset()
+        with pytest.raises(psycopg.OperationalError):
+            await task
+        next(one for one in pair if one.fileno() != number).send(b"x")
+        await until(lambda: heard)
+        loop.remove_reader(number)
+        for one in pair:
+            one.close()
 
 
 async def test_what_a_connection_hears_does_not_gather(database: str) -> None:
