@@ -104,7 +104,7 @@ begin
     on conflict do nothing;
   end if;
   -- The triggers of this statement stand back: they would cost as much again as this, and do the same. Not those of what
-  -- a trigger of somebody's own writes meanwhile, one level deeper.
+  -- a trigger of somebody's own writes meanwhile, one level deeper: so the revision is taken when the row is written.
   v_set := set_config('pos.stamping', (pg_trigger_depth() + 1)::text, true);
   with written as (
     update pos.tables as t
@@ -112,22 +112,15 @@ begin
       = row(p_row.number, p_row.seats, p_row.status, p_row.order_id, p_row.reservation_time, p_row.customer,
             p_row.order_items, p_row.order_total, p_row.extra, p_row.version + 1, v_client_id, clock_timestamp())
     where t.restaurant_id = p_row.restaurant_id and t.id = p_row.id
-    returning t.restaurant_id, t.id, t.version, pos.row_of(t) as data
-  ), head as (
-    update pos.heads as h set revision = h.revision + 1
-    where h.restaurant_id = (select w.restaurant_id from written as w)
-    returning h.revision, pg_notify('pos_doorbell', h.restaurant_id::text)
+    returning t.id, t.version, pos.row_of(t) as data
   )
-  insert into pos.sync_log as l (restaurant_id, revision, type, action, row_id, version, data, size, client_id)
-  select w.restaurant_id, h.revision, 'UPDATE_TABLE', 'update', w.id, w.version, w.data, octet_length(w.data::text), v_client_id
-  from written as w cross join head as h
-  returning l.revision, l.version into v_revision, v_version;
+  select pos.write_log(p_row.restaurant_id, 'UPDATE_TABLE', 'update', w.id, w.version, w.data), w.version
+  into v_revision, v_version from written as w;
   v_set := set_config('pos.stamping', v_stamping, true);
   if v_revision is null then
     -- A trigger of somebody's own has dropped it.
     return pos.done(p_row.restaurant_id, p_row.version);
   end if;
-  v_set := set_config('pos.revision', v_revision::text, true);
   return row('OK', null, null, v_revision, v_version, null)::pos.result;
 end
 $$;
