@@ -14,19 +14,35 @@ OWN = """
         update pos.tables set extra = extra || jsonb_build_object('seen', new.version) where id = 'board';
         update pos.order_history set extra = extra || jsonb_build_object('seen', new.version);
       end if;
-      return null;
+      return new;
     end
     $$;
-    create trigger tell after update on pos.tables for each row execute function public.tell();
+    create trigger tell {} update on pos.tables for each row execute function public.tell();
+"""
+
+# Whatever somebody asks for: a table has six seats at most and table t7 stays as it is, and no sale is below 1,000.
+HOUSE = """
+    create function public.rule() returns trigger language plpgsql as $$
+    begin
+      if tg_table_name = 'tables' then
+        new.seats := least(new.seats, 6);
+      else
+        new.total := greatest(new.total, 1000);
+      end if;
+      return case when new.id <> 't7' then new end;
+    end
+    $$;
+    create trigger rule before insert or update on pos.tables for each row execute function public.rule();
+    create trigger rule before insert on pos.order_history for each row execute function public.rule();
 """
 
 
-@pytest.fixture
-def shop(alone: Shop) -> Shop:
+@pytest.fixture(params=["after", "before"])
+def shop(alone: Shop, request: pytest.FixtureRequest) -> Shop:
     alone.table("add", NEW_TABLE | {"id": "t", "number": 1})
     alone.table("add", NEW_TABLE | {"id": "board", "number": 2})
     alone.order("add", NEW_ORDER)
-    alone.sql(OWN)
+    alone.sql(OWN.format(request.param))
     return alone
 
 
@@ -51,3 +67,16 @@ def test_what_an_own_trigger_writes_has_its_revision_and_version(shop: Shop, way
     changed = {change.row_id for change in shop.log(before)}
     assert {"t", "board", NEW_ORDER["id"]} <= changed
     shop.check()
+
+
+@pytest.mark.parametrize("way", ["alone", "batch"])
+def test_what_an_own_trigger_makes_of_a_row_is_what_everybody_is_told(alone: Shop, way: str) -> None:
+    tables = [NEW_TABLE | {"id": f"t{n}", "number": n} for n in range(8)]
+    assert {answer.code for answer in alone.apply([Mutation("UPDATE_TABLE", "add", row) for row in tables])} == {"OK"}
+    alone.sql(HOUSE)
+    asked = [Mutation("UPDATE_TABLE", "update", {"id": row["id"], "seats": 9}) for row in tables]
+    asked += [Mutation("UPDATE_ORDER", "add", NEW_ORDER | {"id": f"o{n}"}) for n in range(8)]
+    for part in [asked] if way == "batch" else [[one] for one in asked]:
+        assert {answer.code for answer in alone.apply(part)} == {"OK"}
+    assert alone.head == 8 + 7 + 8
+    alone.check()
