@@ -93,6 +93,13 @@ class Room:
         """Messages up to this number that have not come will not come."""
         self.messages = max(self.messages, number)
 
+    def recount_messages(self, number: int) -> None:
+        """Another history has counted this many: those of the one before have been passed on, or will not be."""
+        self.messages = number
+        self._passed.clear()
+        for session in self.sessions:
+            session.messages = number
+
     def _pass(self, session: Session) -> None:
         now = time.monotonic()
         for message in reversed(list(takewhile(lambda m: m.number > session.messages, reversed(self._passed)))):
@@ -170,10 +177,9 @@ class Hub:
             room.acknowledged = 0
         room.epoch = epoch
         room.window = Window(head, *self._limits)
-        room.messages = messages
+        room.recount_messages(messages)
         room.wake()
         for session in room.sessions:
-            session.messages = messages
             if not first:
                 session.seen = 0
             if session.state is State.LIVE:

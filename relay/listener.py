@@ -293,7 +293,9 @@ class Listener:
             if room.head < changes.head.revision:
                 self.ring(room.restaurant_id)
             self._hub.note_staff(room, changes.head.staff)
-            if room.messages < changes.head.messages:
+            if room.messages > changes.head.messages:
+                room.recount_messages(changes.head.messages)  # a snapshot has told of this history before
+            elif room.messages < changes.head.messages:
                 behind[room.restaurant_id] = room.messages
         if behind:
             self._pass_on(await self._database.read_messages(behind))

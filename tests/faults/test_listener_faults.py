@@ -197,3 +197,30 @@ async def test_forged_doorbells_do_nothing(database: str) -> None:
     await agree(database, *watching)
     for one, start in zip(watching, before, strict=True):
         assert {message["type"] for message in one.received[start:]} == {"UPDATE_TABLE"}
+
+
+@pytest.mark.parametrize("first", ["listener", "snapshot"])
+async def test_messages_go_on_in_a_history_that_has_counted_fewer(database: str, first: str) -> None:
+    def heard() -> list[object]:
+        return [message["data"] for message in bar.received if message["type"] == "MESSAGE"]
+
+    async with local_relay(database, sweep_seconds=0.2) as relay:
+        kitchen, bar = Terminal(relay.url, "kitchen"), Terminal(relay.url, "bar")
+        await asyncio.gather(kitchen.connect(sync=False), bar.connect(sync=False))
+        for number in range(3):
+            await kitchen.ask("MESSAGE", {"bell": number})
+        await until(lambda: len(heard()) == 3)
+        room = relay.relay.hub.rooms[1]
+        with psycopg.connect(database) as connection:  # what a restored backup says of them
+            connection.execute("update pos.heads set messages = 0")
+            connection.execute("delete from pos.messages")
+            connection.execute("update pos.installation set epoch_seed = gen_random_uuid()")
+            before = room.epoch
+            connection.commit()
+            if first == "snapshot":  # before this process looks for itself
+                await relay.relay.syncer.snapshot(room)
+        await until(lambda: room.epoch != before and room.messages == 0, what="the other history")
+        await kitchen.ask("MESSAGE", {"bell": "new"})
+        await until(lambda: {"bell": "new"} in heard())
+        assert heard() == [{"bell": 0}, {"bell": 1}, {"bell": 2}, {"bell": "new"}]
+        await asyncio.gather(kitchen.close(), bar.close())
