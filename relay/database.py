@@ -317,6 +317,16 @@ class Database:
                 message, constraint = error.diag.message_primary, error.diag.constraint_name
                 return [Answer(f"SQLSTATE {error.sqlstate}", message, constraint, None, None, None)], False
 
+    async def close_batch(self, batch_id: uuid.UUID) -> bool:
+        """Whether nothing of a batch was applied; then nothing ever will be under this id.
+
+        Raises DatabaseUnavailable, also as long as an attempt at it is under way.
+        """
+        async with self._writes.connection() as connection:
+            query: LiteralString = "select pos.close_batch(%s)"
+            [(closed,)] = await self._writes.fetch(connection, query, (batch_id,), QUICK_SECONDS)
+            return bool(closed)
+
     async def _noting(
         self, connection: AsyncConnection[TupleRow], asked: Asked, note: Asked | None
     ) -> tuple[list[tuple[Any, ...]], bool]:

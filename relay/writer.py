@@ -314,12 +314,11 @@ class Writer:
                 sent = sent or error.sent
                 if not sent:
                     raise
-            except LockedOut:
-                # The attempt whose connection broke may still be under way. Under a new id it would be done twice.
-                if not sent:
+            except Exception:
+                # The attempt whose connection broke may be committed, or come yet: under a new id it is done twice.
+                if not sent or await self._is_closed(batch_id):
                     raise
                 self._note_failure()
-                isolate = True
             else:
                 if noted:
                     self._actors.know(new)
@@ -336,6 +335,13 @@ class Writer:
             if time.monotonic() - started > UNKNOWN_SECONDS and all(p.mutation.id for p in batch):
                 raise DatabaseUnavailable("it cannot be known whether a batch was committed")
             await asyncio.sleep(AWAY_DELAY)
+
+    async def _is_closed(self, batch_id: uuid.UUID) -> bool:
+        """Whether it is certain that a batch was not applied and will not be."""
+        try:
+            return await self._database.close_batch(batch_id)
+        except DatabaseUnavailable:
+            return False
 
     def _note_failure(self) -> None:
         self._failures += 1

@@ -261,6 +261,9 @@ begin
     -- This batch is committed, its answer was lost. What was not applied is known by its place, and the ledger has the
     -- answers of mutations with an id.
     select b.refused into v_refused from pos.batches as b where b.batch_id = p_batch_id;
+    if v_refused ? 'closed' then
+      raise exception 'batch % is closed: nothing of it is applied', p_batch_id using errcode = 'serialization_failure';
+    end if;
     return query
       select r.*
       from unnest(p_restaurant_ids, p_client_ids, p_mutation_ids) with ordinality as b (restaurant_id, client_id, mutation_id, place)
@@ -303,3 +306,14 @@ end
 $$;
 comment on function pos.apply(uuid, bigint[], text[], text[], text[], text[], text[], bigint[], boolean, text[], text[]) is
   'Many mutations in one transaction, one result each in their order. Beside the codes of pos.result: LOCKED (try this restaurant again, on its own), APART (one of its mutations failed: try each in a block of its own, p_isolate), SQLSTATE nnnnn (what failed), REPEATED (the batch was committed before).';
+
+create or replace function pos.close_batch(p_batch_id uuid) returns boolean
+language plpgsql set search_path = '' as $$
+begin
+  -- Waits for an attempt that is under way, and bars one that has yet to arrive.
+  insert into pos.batches (batch_id, refused) values (p_batch_id, '{"closed": true}') on conflict do nothing;
+  return found or exists (select from pos.batches as b where b.batch_id = p_batch_id and b.refused ? 'closed');
+end
+$$;
+comment on function pos.close_batch(uuid) is
+  'Whether nothing of a batch was applied: then nothing of it ever will be under this id. False: it is committed, and apply has its answers.';

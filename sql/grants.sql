@@ -8,9 +8,9 @@ do $$
 declare
   -- What a running relay calls.
   v_relay constant text[] := array[
-    'answer_call', 'apply', 'call_boards', 'changes_after', 'checklist', 'epoch', 'find_restaurant', 'find_terminals',
-    'forget_instance', 'mark_at', 'meet_terminal', 'note_actors', 'note_instance', 'note_lagging', 'note_terminals', 'open_calls',
-    'prove', 'prune', 'prune_log', 'read_boards', 'read_changes', 'read_heads', 'read_lists', 'read_messages', 'read_orders',
+    'answer_call', 'apply', 'call_boards', 'changes_after', 'checklist', 'close_batch', 'epoch', 'find_restaurant',
+    'find_terminals', 'forget_instance', 'mark_at', 'meet_terminal', 'note_actors', 'note_instance', 'note_lagging',
+    'note_terminals', 'open_calls', 'prove', 'prune', 'prune_log', 'read_boards', 'read_changes', 'read_heads', 'read_lists', 'read_messages', 'read_orders',
     'read_staff', 'read_terminals', 'seal_password', 'snapshot', 'standing'];
   v_unaided constant text[] := array['changes_after', 'epoch', 'mark_at', 'prove', 'read_changes', 'read_heads', 'standing'];
   v_admin constant text[] := array['call_terminals', 'prune', 'prune_log', 'read_call'];

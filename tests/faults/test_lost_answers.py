@@ -126,6 +126,28 @@ async def test_a_request_that_is_lost_is_made_again(database: str) -> None:
         assert terminal.revision == 5
 
 
+@pytest.mark.parametrize("lost", [b"no more", b"close_batch"])
+async def test_a_batch_that_takes_too_long_after_its_link_broke_holds_nobody_up_for_ever(
+    database: str, lost: bytes
+) -> None:
+    # Whole it takes too long at every attempt, and in parts it may be done only when none of it was.
+    slow_down(database, "messages", 0.05)
+    async with (
+        proxied(database) as proxy,
+        local_relay(proxy.conninfo, listen_conninfo=database, statement_ms=150) as relay,
+        terminals(relay.url, 1) as (terminal,),
+    ):
+        for number in range(9):
+            await terminal.say("MESSAGE", {"number": number})
+        writer = relay.relay.writer
+        await until(lambda: len(writer._taken) == 8 and execute(database, AT_WORK), what="eight of them at work")
+        proxy.reset()
+        proxy.lose_answer_to(lost)
+        await terminal.update("UPDATE_SETTINGS", "update", {"theme": "dark"})
+        assert [row["number"] for row in sent(database)] == list(range(9))
+        assert proxy.losses == (lost == b"close_batch")
+
+
 async def test_a_batch_still_under_way_when_its_link_breaks_is_not_done_a_second_time(database: str) -> None:
     # It takes its time, so that the question what became of it finds it at work, and holding locks.
     slow_down(database, "messages", 1.0)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import LiteralString
 
+import psycopg
 import pytest
 
 from relay.database import text_array
@@ -206,3 +208,26 @@ def test_a_batch_is_committed_to_the_disk_whatever_the_default(shop: Shop, chose
         assert codes(writer.apply([add(shop, "1")])) == ["OK"]
         assert writer.one("show synchronous_commit") == used
         writer.connection.rollback()
+
+
+def test_a_batch_that_is_closed_is_not_applied_when_it_arrives(shop: Shop) -> None:
+    applied, never = uuid.uuid4(), uuid.uuid4()
+    shop.apply([add(shop, "1")], applied)
+    assert not shop.one("select pos.close_batch(%s)", applied)
+    for _ in range(2):  # its answer may be lost too
+        assert shop.one("select pos.close_batch(%s)", never)
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        shop.apply([add(shop, "2"), add(shop, "3")], never)
+    assert set(shop.rows("tables")) == {"1"}
+
+
+def test_a_batch_under_way_is_waited_for_before_it_is_closed(shop: Shop) -> None:
+    for ends, closed in (("commit", False), ("rollback", True)):
+        batch_id = uuid.uuid4()
+        with shop.again(autocommit=False) as writer, ThreadPoolExecutor(1) as pool:
+            writer.apply([add(shop, "1")], batch_id)
+            asked = pool.submit(shop.one, "select pos.close_batch(%s)", batch_id)
+            with shop.again() as watching:
+                wait_until(lambda: waiting(watching))
+            getattr(writer.connection, ends)()
+            assert asked.result() is closed

@@ -29,10 +29,11 @@ RELAY = Path(schema.__file__).parent
 OF_PEOPLE = {"backups", "restaurants", "rollcall", "terminals"}
 
 RELAY_CALLS = {
-    "answer_call", "apply", "call_boards", "changes_after", "checklist", "epoch", "find_restaurant", "find_terminals",
-    "forget_instance", "mark_at", "meet_terminal", "note_actors", "note_instance", "note_lagging", "note_terminals",
-    "open_calls", "prove", "prune", "prune_log", "read_boards", "read_changes", "read_heads", "read_lists",
-    "read_messages", "read_orders", "read_staff", "read_terminals", "seal_password", "snapshot", "standing",
+    "answer_call", "apply", "call_boards", "changes_after", "checklist", "close_batch", "epoch", "find_restaurant",
+    "find_terminals", "forget_instance", "mark_at", "meet_terminal", "note_actors", "note_instance", "note_lagging",
+    "note_terminals", "open_calls", "prove", "prune", "prune_log", "read_boards", "read_changes", "read_heads",
+    "read_lists", "read_messages", "read_orders", "read_staff", "read_terminals", "seal_password", "snapshot",
+    "standing",
 }  # fmt: skip
 ADMIN_CALLS = {"call_terminals", "prune", "prune_log", "read_call"}
 UNAIDED = {"changes_after", "epoch", "mark_at", "prove", "read_changes", "read_heads", "standing"}
