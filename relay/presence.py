@@ -29,7 +29,7 @@ LOOK_SECONDS = 0.2  # at least, from one look at the calls to the next: whoever 
 FORGET_SECONDS = 0.5  # at the end, for the database to hear of it
 TURN = 200  # terminals that are looked at before others have their turn
 COME_BACK_SECONDS = 1.0  # that a terminal which is to come back is told to wait
-KEPT = 100  # answers remembered: a kick is not done again where the database has not heard that it was
+KEPT = 100  # answers that the database has not heard yet: a kick is not done again for that
 KICKED = "closed by hand; start this terminal again when whoever runs the relay says so"
 COME_BACK = "closed by hand"
 
@@ -114,6 +114,7 @@ class Presence:
                     self._answers.popitem(last=False)
             answer = self._answers[call.call_id]
             await self._ask("select pos.answer_call(%s, %s, %s::jsonb)", call.call_id, self.instance_id, answer)
+            del self._answers[call.call_id]  # of 20,000 terminals it has megabytes
 
     async def _ask(self, query: LiteralString, *parameters: object) -> list[Any]:
         return await self._database.read(query, parameters, QUICK_SECONDS, live=True)

@@ -58,6 +58,13 @@ async def test_every_terminal_is_seen_with_the_relay_that_it_is_at(database: str
         assert len(only.instances) == 1
 
 
+async def test_an_answer_is_kept_no_longer_than_the_database_needs_to_hear_it(database: str) -> None:
+    async with local_relay(database) as relay, Terminal(relay.url, "here"):
+        for _ in range(3):
+            assert list(by_client(await rollcall.call(database, Wanted()))) == ["here"]
+        await until(lambda: not relay.relay.presence._answers)
+
+
 async def test_only_the_restaurant_that_is_asked_for_is_shown(database: str) -> None:
     add_restaurant(database, "bistro")
     async with (
