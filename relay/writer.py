@@ -250,6 +250,7 @@ class Writer:
     async def _write(self, batch: list[Pending], *, isolate: bool) -> bool:
         """Apply a batch and answer it; whether some of it was held up and waits in the lane."""
         again = self._put_behind if isolate else self._park
+        begun = time.monotonic()
         try:
             with self._tracing.batch([p.span for p in batch]) if self._tracing else nullcontext() as traceparents:
                 answers = await self._apply(batch, traceparents, isolate=isolate)
@@ -286,7 +287,19 @@ class Writer:
             self._ring(restaurant_id)
         if left := [p for p in batch if not p.answer.done()]:
             again(left)
+        self._count(batch, answers, begun)
         return any(p.held for p in batch)
+
+    def _count(self, batch: Sequence[Pending], answers: Sequence[Answer], begun: float) -> None:
+        """Count a batch that is committed and answered; a fault in here must not have it done again."""
+        seconds = time.monotonic() - begun
+        metrics.BATCH.observe(len(batch))
+        metrics.COMMIT.observe(seconds)
+        log.debug("committed", extra=fields(mutations=len(batch), milliseconds=round(seconds * 1000, 1)))
+        try:
+            self._ways.commit(begun, [p.mutation for p in batch], answers, [p.since for p in batch])
+        except Exception:
+            log.exception("it could not be noted when a batch was committed")
 
     async def _apply(
         self, batch: list[Pending], traceparents: list[str | None] | None, *, isolate: bool
@@ -326,11 +339,6 @@ class Writer:
                     self._note_failure()
                 elif any(answer.applied for answer in answers):
                     self._failures = 0
-                seconds = time.monotonic() - started
-                metrics.BATCH.observe(len(mutations))
-                metrics.COMMIT.observe(seconds)
-                self._ways.commit(started, mutations, answers, [p.since for p in batch])
-                log.debug("committed", extra=fields(mutations=len(mutations), milliseconds=round(seconds * 1000, 1)))
                 return answers
             if time.monotonic() - started > UNKNOWN_SECONDS and all(p.mutation.id for p in batch):
                 raise DatabaseUnavailable("it cannot be known whether a batch was committed")

@@ -8,6 +8,7 @@ import random
 import time
 
 import psycopg
+import pytest
 
 from relay.protocol import Mutation
 from tests.cluster import TestCluster
@@ -69,6 +70,16 @@ async def test_a_mutation_that_cannot_even_be_sent_hurts_only_its_sender(databas
         refusals = await asyncio.gather(*bad, return_exceptions=True)
         assert {type(refusal).__name__ for refusal in refusals} == {"Refusal"}
         assert len(execute(database, "select settings from pos.restaurants")) == 39
+
+
+async def test_what_fails_after_the_commit_does_not_do_it_again(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with local_relay(database) as relay, terminals(relay.url, 1) as (terminal,):
+        monkeypatch.setattr(relay.relay.ways, "commit", lambda *_: 1 / 0)
+        for number in range(6):
+            await terminal.say("MESSAGE", {"number": number})
+        await terminal.update("UPDATE_SETTINGS", "update", {"theme": "dark"})
+        assert execute(database, "select count(*) from pos.messages") == 6
+        assert not [message for message in terminal.received if message["type"] == "ERROR"]
 
 
 async def test_a_batch_that_takes_too_long_is_done_in_smaller_parts(database: str) -> None:
