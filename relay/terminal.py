@@ -291,7 +291,7 @@ class Terminal:
                 self._settle()
         except websockets.ConnectionClosedError:
             pass
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever it was: with this task the terminal would end, and nobody would know
             log.warning("the relay said what this terminal does not understand", exc_info=True)
             return LOST, f"the relay said what this terminal does not understand: {error!r}"
         return None

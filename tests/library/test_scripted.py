@@ -241,10 +241,12 @@ async def test_a_stopped_terminal_says_goodbye_and_stays_away(scripted: Scripted
     assert await (await scripted.line()).welcomes() == {"epoch": "first", "revision": 4}
 
 
+NO_DATA = '{"type": "HEARTBEAT", "data": null}'
+NO_ROW = '{"type": "UPDATE_TABLE", "revision": 5, "data": {"action": "update", "data": null}}'
 NO_VERSION = '{"type": "UPDATE_TABLE", "revision": 5, "data": {"action": "add", "data": {"id": "t2"}}}'
 
 
-@pytest.mark.parametrize("text", ["nonsense", "[]", NO_VERSION])
+@pytest.mark.parametrize("text", ["nonsense", "[]", NO_DATA, NO_ROW, NO_VERSION])
 async def test_a_relay_that_talks_nonsense_is_left(scripted: ScriptedRelay, terminal: Driven, text: str) -> None:
     line = await scripted.line()
     await line.syncs(4)
