@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from relay import metrics, schema, standby
 from tests.cluster import TestCluster, running_cluster
 from tests.faults.deeds import TABLE, execute, make_tables, order, seat, waiting_commits
-from tests.faults.test_health import GREEN, NO_STANDBY, rows, said, says
+from tests.faults.health import GREEN, NO_STANDBY, rows, said, says
 from tests.least import as_role, install_roles
 from tests.load import load
 from tests.relays import LocalRelay, local_relay
