@@ -22,6 +22,7 @@ from .exchange import Asked
 from .pools import AWAY, BeforeRefused, Pool, listening
 from .protocol import Mutation
 from .settings import Settings
+from .unreadable import Unreadable, is_lasting
 
 log = logging.getLogger("relay.database")
 
@@ -145,6 +146,7 @@ class Database:
             settings.conninfo, "write", WRITERS, settings.statement_ms / 1000, lock_seconds=settings.lock_ms / 1000
         )
         self._pools = {"read": self._reads, "live": self._live, "write": self._writes}
+        self.unreadable = Unreadable()
 
     async def open(self) -> None:
         """Make the pools ready; nothing is connected yet."""
@@ -310,7 +312,8 @@ class Database:
                     raise  # perhaps after the commit
                 if isinstance(error, GIVEN_WAY):
                     raise LockedOut from error
-                if isinstance(error, AWAY):
+                # Without a context it is the call itself that is refused, to whoever makes it.
+                if isinstance(error, AWAY) or (is_lasting(error) and not error.diag.context):
                     raise DatabaseUnavailable(str(error), sent=False) from error
                 if len(mutations) > 1:
                     raise
@@ -341,15 +344,29 @@ class Database:
     async def read(
         self, query: LiteralString, parameters: Sequence[object], seconds: float = READ_SECONDS, *, live: bool = False
     ) -> list[Any]:
-        """The rows of a query within `seconds`; `live`: see LIVE."""
-        chosen = self._live if live else self._reads
+        """The rows of a query within `seconds`; `live`: see LIVE. What is refused for good is unavailable too."""
+        try:
+            rows = await self._read(query, parameters, seconds, self._live if live else self._reads)
+        except DatabaseUnavailable as error:
+            self.unreadable.note((query, parameters), error.__cause__)
+            raise
+        except psycopg.Error as error:
+            if not is_lasting(error):
+                raise
+            self.unreadable.note((query, parameters), error)
+            raise DatabaseUnavailable(error.diag.message_primary or str(error)) from error
+        self.unreadable.answered((query, parameters))
+        return rows
+
+    @staticmethod
+    async def _read(query: LiteralString, parameters: Sequence[object], seconds: float, chosen: Pool) -> list[Any]:
         started = time.monotonic()
         for _ in range(chosen.size):
             try:
                 return await _fetch(chosen, seconds, query, parameters)
             except DatabaseUnavailable as error:
                 # After a restart of PostgreSQL every pooled connection is dead, and only its use finds out.
-                if not error.sent or time.monotonic() - started > STALE_SECONDS:
+                if not error.sent or is_lasting(error.__cause__) or time.monotonic() - started > STALE_SECONDS:
                     raise
         return await _fetch(chosen, seconds, query, parameters)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import psycopg
@@ -16,6 +17,7 @@ from .errors import DatabaseUnavailable
 from .listener import Listener
 from .logs import fields
 from .standby import Reads
+from .trials import Trials
 from .writer import FAILING
 
 log = logging.getLogger("relay.health")
@@ -63,6 +65,16 @@ def wrong_schema(installed: int) -> Problem:
     return Problem(f"the schema has version {installed} now, this relay needs {schema.VERSION}: {schema.HOW_TO_APPLY}")
 
 
+def refused(complaint: str) -> Problem:
+    """That the database answers, and refuses what every terminal asks for."""
+    return Problem(f"the database refuses what terminals ask for: {complaint}; run relay doctor, which says the mend")
+
+
+def unreadable(complaint: str) -> Problem:
+    """That it refuses some of it: to one restaurant perhaps, and the others are served."""
+    return Problem(f"something cannot be read: {complaint}; the log says what, run relay doctor", serves=True)
+
+
 class Health:
     """The state of one relay, from its parts."""
 
@@ -70,6 +82,7 @@ class Health:
         self._connections = connections
         self._reads = reads
         self._listener = listener
+        self._trials = Trials(connections.database)
         self._looked = False
         self.installed: int | None = None  # version of the schema at the last look; None: there is none
 
@@ -78,9 +91,14 @@ class Health:
         listener, writer = self._listener, self._connections.writer
         if self._looked and self.installed is None:
             return [NO_SCHEMA]
+        complaint = self._trials.complaint
         if not listener.database_reached:
+            if complaint is not None:
+                return [replace(refused(complaint), down=True)]
             return [AWAY if listener.was_reached else STARTING]
-        found = []
+        found = [refused(complaint)] if complaint is not None else []
+        if not found:
+            found += map(unreadable, self._connections.database.unreadable.complaints)
         if not listener.hearing:
             found.append(DEAF)
         if listener.stuck_seconds > STUCK_SECONDS:
@@ -110,23 +128,41 @@ class Health:
         return not self._connections.draining and all(problem.serves for problem in self.problems())
 
     async def run(self) -> None:
-        """Look at the version of the schema until cancelled."""
+        """Look at the version of the schema, and at what can be read, until cancelled."""
         while True:
-            try:
-                installed = await self._installed()
-            except (DatabaseUnavailable, psycopg.Error):
-                pass  # it was not told: the listener says why, and nothing ends for it
-            else:
-                if self._looked and installed != self.installed:
-                    self._say(installed)
-                self.installed, self._looked = installed, True
+            await self._look_at_schema()
+            await self._try()
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look_at_schema(self) -> None:
+        try:
+            installed = await self._installed()
+        except (DatabaseUnavailable, psycopg.Error):
+            return  # it was not told: the listener says why, and nothing ends for it
+        if self._looked and installed != self.installed:
+            self._say(installed)
+        self.installed, self._looked = installed, True
+
+    async def _try(self) -> None:
+        before, database = self._trials.complaint, self._connections.database
+        if self.installed is not None and self.installed >= schema.VERSION:  # else that says it all
+            await self._trials.run_due()
+        if (complaint := self._trials.complaint) != before:
+            if complaint is None:
+                log.info("the database does what terminals ask for again, or does not answer")
+            else:
+                log.error("%s", refused(complaint).message)
+        for query, parameters in database.unreadable.again:
+            with suppress(DatabaseUnavailable, psycopg.Error):  # noted there
+                await database.read(query, parameters)
 
     async def _installed(self) -> int | None:
         try:
             rows = await self._connections.database.read("select version from pos.installation", (), QUICK_SECONDS)
-        except psycopg.errors.UndefinedTable:
-            return None
+        except DatabaseUnavailable as error:
+            if isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+                return None
+            raise
         return int(rows[0][0]) if rows else None
 
     def _say(self, installed: int | None) -> None:

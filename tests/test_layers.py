@@ -24,12 +24,12 @@ LAYERS = """
     tailing
     pages progress
     answers auth exchange frames inbound keepalive logs metrics origins strictjson values vault versions
-    settings
+    settings unreadable
     admission bodies embedded findings gathering jwts pools rates wire window
     schema
     asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
     appmessages cards database
-    actors appdata changes enrolments pending retention snapshots standby ways
+    actors appdata changes enrolments pending retention snapshots standby trials ways
     backups staff
     session
     hub tracing

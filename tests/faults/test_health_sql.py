@@ -11,7 +11,7 @@ import pytest
 
 from relay import schema
 from tests.cluster import VERSION
-from tests.faults.deeds import TABLE, execute, lock_table, seat, waiting_commits
+from tests.faults.deeds import TABLE, add_restaurant, execute, lock_table, seat, waiting_commits
 from tests.faults.health import GREEN, SHORT, Faults, World, says, suffer
 from tests.relays import local_relay
 from tests.terminals import terminals
@@ -58,6 +58,25 @@ async def _(world: World) -> AsyncIterator[None]:
     execute(world.conninfo, "drop schema pos cascade")
     yield
     await schema.apply(world.conninfo)
+
+
+@fault("a right is taken away, or a function or a table is gone or another's")
+async def _(world: World) -> AsyncIterator[None]:
+    execute(world.conninfo, "alter function pos.snapshot(bigint, integer) rename to lost")
+    yield
+    execute(world.conninfo, "alter function pos.lost(bigint, integer) rename to snapshot")
+
+
+@fault("what one restaurant has stored cannot be read (a damaged page)")
+async def _(world: World) -> AsyncIterator[None]:
+    sound = execute(world.conninfo, "select pg_get_functiondef('pos.row_of(pos.tables)'::regprocedure)")
+    add_restaurant(world.conninfo, "spared")
+    damage = "if p_row.id = 't1' then raise exception 'invalid page' using errcode = 'XX001'; end if;"
+    execute(world.conninfo, sound.replace("begin", f"begin {damage}", 1))
+    assert (await world.relay.get("/api/sync"))[0] == 503
+    assert (await world.relay.get("/api/sync?restaurant=spared"))[0] == 200
+    yield
+    execute(world.conninfo, sound)
 
 
 @fault("an older version of the schema is put back")

@@ -150,7 +150,7 @@ async def test_a_part_that_dies_ends_the_relay_with_an_error(database: str) -> N
             "create or replace function pos.read_heads(p_restaurant_ids bigint[])"
             " returns table (epoch text, restaurant_id bigint, revision bigint, messages bigint, staff bigint)"
             " language plpgsql"
-            " as $$ begin raise exception 'not for you' using errcode = '42501'; end $$",
+            " as $$ begin raise exception 'not for you' using errcode = '22012'; end $$",
         )
         assert await relay.ended(within=5.0) == 1
         assert "not for you" in relay.log
