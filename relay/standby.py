@@ -37,7 +37,9 @@ from .settings import Settings
 log = logging.getLogger("relay.standby")
 
 PATIENCE_SECONDS = 1.0  # after which a standby that is asked counts as slow, and the primary is read
-REST_SECONDS = 30.0  # in which a slow one, or one of another history, is not asked again
+REST_SECONDS = 30.0  # in which it is not asked for a restaurant again; one that is of another history, for none
+SLOW_RESTAURANTS = 3  # in a row, and nothing in time between, mean that it is the standby that is slow
+RESTING = 1000  # restaurants that it is not asked for, at most
 LOOK_SECONDS = 2.0  # between two looks at it, by which one that is away is found out, and not by who waits for a state
 BEHIND_SECONDS = 10.0  # by which it may be behind before health says so
 
@@ -81,6 +83,9 @@ class Reads:
         )
         self._reached = False
         self._resting_until = 0.0
+        self._slow: dict[int, float] = {}  # restaurants that it was too slow for, and until when it is not asked
+        self._slow_in_a_row = 0
+        self._look_now = asyncio.Event()
         self._why = "it was not reached yet"
         self._goal: tuple[str, float] | None = None  # a position of the primary's log that it lacks, and since when
 
@@ -131,7 +136,10 @@ class Reads:
         while self._pool is not None:
             with suppress(DatabaseUnavailable):  # of the primary: the listener says that
                 await self._look(self._pool)
-            await asyncio.sleep(LOOK_SECONDS)
+            self._look_now.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._look_now.wait()
 
     async def _look(self, pool: Pool) -> None:
         [(position,)] = await self._database.read("select pg_current_wal_flush_lsn()::text", (), QUICK_SECONDS)
@@ -169,6 +177,25 @@ class Reads:
             log.warning("the standby is not read from for a while, but the primary: %s", why)
         self._resting_until, self._why = time.monotonic() + REST_SECONDS, why
 
+    def _rest_from(self, restaurant_id: int) -> None:
+        """A read took too long: of a large restaurant, of a slow standby, or of one that has gone silent."""
+        self._slow_in_a_row += 1
+        if self._slow_in_a_row >= SLOW_RESTAURANTS:
+            self._rest("it is slow")
+            return
+        log.info("the standby is slow for a restaurant, the primary is read", extra=fields(restaurant=restaurant_id))
+        if len(self._slow) >= RESTING:
+            del self._slow[next(iter(self._slow))]
+        self._slow[restaurant_id] = time.monotonic() + REST_SECONDS
+        self._look_now.set()
+
+    def _rests_from(self, restaurant_id: int) -> bool:
+        until = self._slow.get(restaurant_id)
+        if until is None or time.monotonic() < until:
+            return until is not None
+        del self._slow[restaurant_id]
+        return False
+
     # Reads
 
     async def snapshot(self, restaurant_id: int, orders: int) -> State:
@@ -197,7 +224,7 @@ class Reads:
 
     async def _exact(self, restaurant_id: int, query: LiteralString, *parameters: object) -> _Exact | None:
         """What the standby says, where it is what the primary would say now; None: the primary is to be asked."""
-        if self._pool is None or not self.is_asked:
+        if self._pool is None or not self.is_asked or self._rests_from(restaurant_id):
             return None
         asked = await self._database.read(
             """select e.epoch, s.revision, s.staff, s.mark
@@ -208,7 +235,7 @@ class Reads:
         if not asked or asked[0][3] is None:
             return None  # no such restaurant, or nothing in its log to know a history by
         epoch, head, staff, mark = asked[0]
-        rows = await self._ask(self._pool, query, restaurant_id, head, restaurant_id, head, *parameters)
+        rows = await self._ask(self._pool, restaurant_id, query, restaurant_id, head, restaurant_id, head, *parameters)
         if rows is None:
             outcome = "away"
         elif not rows or rows[0][1] < staff:  # what has no revision is counted there
@@ -232,13 +259,15 @@ class Reads:
         mark: str | None = rows[0][0]
         return mark
 
-    async def _ask(self, pool: Pool, query: LiteralString, *parameters: object) -> list[Any] | None:
+    async def _ask(self, pool: Pool, restaurant_id: int, query: LiteralString, *parameters: object) -> list[Any] | None:
         """What the standby answers in time; None where it does not, and then it is left alone for a while."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                return await _fetch(pool, LIVE_SECONDS, query, *parameters)
+                rows = await _fetch(pool, LIVE_SECONDS, query, *parameters)
+            self._slow_in_a_row = 0
+            return rows
         except TimeoutError:
-            self._rest("it is slow")
+            self._rest_from(restaurant_id)
         except (DatabaseUnavailable, psycopg.Error) as error:
             self._lose("it does not answer", error)
         return None

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from relay import metrics, schema, standby
 from tests.cluster import TestCluster, running_cluster
-from tests.faults.deeds import TABLE, execute, make_tables, order, seat, waiting_commits
+from tests.faults.deeds import TABLE, add_restaurant, execute, make_tables, order, seat, waiting_commits
 from tests.faults.health import GREEN, NO_STANDBY, rows, said, says
 from tests.least import as_role, install_roles
 from tests.load import load
@@ -175,10 +175,78 @@ async def test_a_standby_that_stands_still_is_given_up_and_then_not_asked(
             with ends("away"):
                 found = await asyncio.wait_for(relay.get("/api/orders"), 10.0)
             assert found[0] == 200
-            assert not relay.relay.reads.is_asked
+            await until(lambda: not relay.relay.reads.is_asked, what="the look that finds it out")
             before = counted("away")
             assert (await relay.get("/api/tables"))[2]["tables"][0]["id"] == "t1"
             assert counted("away") == before
+
+
+def make_slow(conninfo: str, *slugs: str) -> None:
+    """Make restaurants whose state a standby, and only that, takes long to read."""
+    sound = execute(conninfo, "select pg_get_functiondef('pos.row_of(pos.tables)'::regprocedure)")
+    slowly = "if p_row.id = 'slow' and pg_is_in_recovery() then perform pg_sleep(1.5); end if;"
+    execute(conninfo, sound.replace("begin", f"begin {slowly}", 1))
+    seat(conninfo, 1)
+    for slug in slugs:
+        add_restaurant(conninfo, slug)
+        add_table(conninfo, slug, "slow", 1)
+
+
+def add_table(conninfo: str, slug: str, id_: str, number: int) -> None:
+    execute(
+        conninfo,
+        "insert into pos.tables (restaurant_id, id, number, seats, status)"
+        " select restaurant_id, %s, %s, 4, 'available' from pos.find_restaurant(%s)",
+        id_,
+        number,
+        slug,
+    )
+
+
+async def test_a_slow_restaurant_takes_the_standby_from_no_other(copied: tuple[str, Standby, str]) -> None:
+    conninfo, copy, name = copied
+    make_slow(conninfo, "slow")
+    await has_all(conninfo, copy)
+    async with reading(conninfo, copy.tcp(name)) as relay:
+        with ends("away"):
+            assert (await relay.get("/api/tables?restaurant=slow"))[2]["tables"][0]["id"] == "slow"
+        with ends("standby"):
+            assert (await relay.get("/api/tables"))[0] == 200
+        add_table(conninfo, "slow", "more", 2)
+        await has_all(conninfo, copy)
+        before = [counted(outcome) for outcome in ("standby", "away", "behind", "ahead", "foreign")]
+        assert len((await relay.get("/api/tables?restaurant=slow"))[2]["tables"]) == 2
+        assert [counted(outcome) for outcome in ("standby", "away", "behind", "ahead", "foreign")] == before
+        assert await said(relay) == GREEN
+
+
+async def test_a_standby_that_is_slow_for_everybody_is_left_alone(copied: tuple[str, Standby, str]) -> None:
+    conninfo, copy, name = copied
+    slugs = [f"slow-{number}" for number in range(standby.SLOW_RESTAURANTS)]
+    make_slow(conninfo, *slugs)
+    await has_all(conninfo, copy)
+    async with reading(conninfo, copy.tcp(name)) as relay:
+        for slug in slugs:
+            assert relay.relay.reads.is_asked
+            assert (await relay.get(f"/api/tables?restaurant={slug}"))[2]["tables"][0]["id"] == "slow"
+        assert not relay.relay.reads.is_asked
+        assert "it is slow" in (await relay.health())["problems"][0]
+
+
+async def test_the_restaurants_that_a_standby_is_not_asked_for_are_bounded(
+    copied: tuple[str, Standby, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standby, "RESTING", 1)
+    conninfo, copy, name = copied
+    make_slow(conninfo, "slow-1", "slow-2")
+    await has_all(conninfo, copy)
+    async with reading(conninfo, copy.tcp(name)) as relay:
+        ids = [execute(conninfo, "select restaurant_id from pos.find_restaurant(%s)", f"slow-{n}") for n in (1, 2, 1)]
+        for restaurant_id in ids:
+            with ends("away"):
+                await relay.relay.reads.snapshot(restaurant_id, 10)
+            with ends("standby"):
+                assert (await relay.get("/api/orders"))[0] == 200
 
 
 async def test_a_promoted_standby_is_never_believed_even_where_its_revisions_are_the_same(
