@@ -195,7 +195,9 @@ class Connection:
             # What gives no id would not be sent again, and neither is anything by the app, which knows no ERROR and
             # says with its first message that it is one: they are read more slowly instead.
             if self._profiled and self.session.profile is None and not protocol.would_be_lost(text):
-                self._limit(text, wait)
+                whose = fields(restaurant=self._slug or DEFAULT_SLUG, client=self.session.client_id)
+                refusal = self._parts.rates.refuse(self, text, wait, time.monotonic(), whose)
+                self._refuse(refusal, protocol.ref_of(text))
                 return
             # At an end what was sent is little, and must not hold that up.
             if self._wire.closed:
@@ -219,24 +221,6 @@ class Connection:
             async with self._turn:
                 await self._hear(message)
         await self._keep_pace()
-
-    def _limit(self, text: str | bytes, wait: float) -> None:
-        """Refuse what comes too fast. Raises ComeBack where that was said for long."""
-        if not self.refused_until:
-            log.info(
-                "a terminal is limited",
-                extra=fields(restaurant=self._slug or DEFAULT_SLUG, client=self.session.client_id),
-            )
-        try:
-            refusal = self._parts.rates.refuse(self, text, wait, time.monotonic())
-        except ComeBack:
-            metrics.LIMITED.labels("flood").inc()
-            log.warning(
-                "a flood is cut off", extra=fields(restaurant=self._slug or DEFAULT_SLUG, client=self.session.client_id)
-            )
-            raise
-        metrics.LIMITED.labels("rate").inc()
-        self._refuse(refusal, protocol.ref_of(text))
 
     async def _hear(self, message: Message) -> None:
         try:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
 from typing import Protocol
 
+from . import metrics
 from .errors import ComeBack, Refusal
 from .settings import Settings
+
+log = logging.getLogger("relay.rates")
 
 AT_ONCE_SECONDS = 10.0  # of a rate, that may be taken at once
 REFUSED_SECONDS = 0.01  # what a refused message costs beside: whoever is refused faster than that for long is closed
@@ -59,12 +64,22 @@ class Rates:
         terminal.busy_until = ends
         return 0.0
 
-    def refuse(self, terminal: Speaker, text: str | bytes, wait: float, now: float) -> Refusal:
-        """The refusal of a message that `take` makes wait. Raises ComeBack where the terminal was told so for long."""
+    def refuse(
+        self, terminal: Speaker, text: str | bytes, wait: float, now: float, speaker: Mapping[str, object] | None = None
+    ) -> Refusal:
+        """The refusal of a message that `take` makes wait; the `speaker` (logs.fields) is logged with the first one.
+
+        Raises ComeBack where the terminal was told so for long.
+        """
         each, a_byte = self._terminal
         owed = max(terminal.refused_until, now) + max(REFUSED_SECONDS, len(text) * a_byte) - now
         if owed > AT_ONCE_SECONDS:
+            metrics.LIMITED.labels("flood").inc()
+            log.warning("a flood is cut off", extra=speaker)
             raise ComeBack(GOES_ON, AT_ONCE_SECONDS)
+        metrics.LIMITED.labels("rate").inc()
+        if not terminal.refused_until:
+            log.info("a terminal is limited", extra=speaker)
         terminal.refused_until = now + owed
         # Each is told a later time than the one before: all that were refused do not come back at once.
         turns = owed * max(1.0, each / REFUSED_SECONDS)
