@@ -38,8 +38,9 @@ class Connection:
     """One terminal's socket. A task works while it says something; in silence nothing is held but what is here."""
 
     __slots__ = (
-        "__weakref__", "_entering", "_held", "_known_as", "_over", "_parts", "_profiled", "_relieved", "_room", "_slug",
-        "_task", "_turn", "_unanswered", "_wanted_profile", "_wire", "busy_until", "refused_until", "session",
+        "__weakref__", "_entering", "_excess", "_held", "_known_as", "_over", "_parts", "_profiled", "_relieved",
+        "_room", "_slug", "_task", "_turn", "_unanswered", "_wanted_profile", "_wire", "busy_until", "refused_until",
+        "session",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, wire: SocketWire | AsgiWire, profile: str | None) -> None:
@@ -50,6 +51,7 @@ class Connection:
         self._wanted_profile = profile
         self._profiled = False
         self._known_as: int | None = None  # to the admission
+        self._excess: ComeBack | None = None  # why it is one too many
         self.busy_until = self.refused_until = 0.0  # see rates.Speaker
         self._room: Room | None = None
         self._entering: asyncio.Task[bool] | None = None  # until the restaurant is known
@@ -181,6 +183,8 @@ class Connection:
                     held, self._held = self._held, ()
                     for message in held:
                         await self._hear(message)
+                    if self._excess is not None:
+                        raise self._excess
 
     async def _pull(self, text: str | bytes | None) -> None:
         """Hear what there is to be heard; of a message that is pulled already, that first."""
@@ -199,8 +203,8 @@ class Connection:
                 refusal = self._parts.rates.refuse(self, text, wait, time.monotonic(), whose)
                 self._refuse(refusal, protocol.ref_of(text))
                 return
-            # At an end what was sent is little, and must not hold that up.
-            if self._wire.closed:
+            # At an end what was sent is little, and must not hold that up. (One too many could make it much.)
+            if self._wire.closed and self._excess is None:
                 break
             metrics.LIMITED.labels("held").inc()
             await asyncio.sleep(min(wait, RELIEF_SECONDS))
@@ -251,8 +255,7 @@ class Connection:
         if not self._profiled:
             # Its first message says who it is, for as long as the socket is open.
             self._profiled = True
-            said = self._slug, self.session.actor.terminal, self.session.client_id
-            self._known_as = self._parts.admission.introduce(*said, time.monotonic())
+            self._be_counted()
             self.session.profile = self._parts.profile_of(self.session, self._wanted_profile)
         if self.session.profile:
             deed = self.session.profile.deed(message, deed)
@@ -281,6 +284,17 @@ class Connection:
         else:
             await self._join()
             self._welcome(message, self._room)
+
+    def _be_counted(self) -> None:
+        """Tell the admission whose connection this is. One too many is closed, and what it has sent is heard."""
+        said = self._slug, self.session.actor.terminal, self.session.client_id
+        try:
+            self._known_as = self._parts.admission.introduce(*said, time.monotonic())
+        except ComeBack as error:
+            # The app sends behind its first message what it has kept, without ids, and forgets it.
+            self._excess = error
+            if self._room is not None:
+                self.session.close(COME_BACK, close_reason(error))
 
     def _answer_heartbeat(self, *, wants_checksum: bool) -> None:
         if wants_checksum and self._room is not None:

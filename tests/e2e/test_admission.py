@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+import psycopg
 import pytest
 import websockets
 
 from relay.terminal import Terminal as LibraryTerminal
-from tests.e2e.apps import app, sql
+from tests.e2e.apps import ORDER, App, app, sql
 from tests.e2e.strangers import closed
 from tests.relays import LocalRelay, local_relay
 from tests.terminals import Terminal, terminals
@@ -102,6 +103,34 @@ async def test_a_client_id_has_so_many_connections(database: str) -> None:
         await until(lambda: len(relay.relay.connections.open) == CAP)
         await stack.enter_async_context(Terminal(relay.url, "till"))
     assert not relay.relay.connections.admission._terminals
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "asked for"])
+async def test_what_an_app_sends_behind_its_first_message_is_kept_where_it_is_one_too_many(
+    database: str, known: bool
+) -> None:
+    """It gives no ids, and forgets what it has sent."""
+    client_id = "client_1700000000000_abc"
+    count = "select count(*) from pos.order_history"
+    async with local_relay(database, terminal_connections=CAP) as relay, AsyncExitStack() as stack:
+        for _ in range(CAP):
+            await stack.enter_async_context(app(relay, 0, client_id=client_id))
+        with psycopg.connect(database) as somebody:
+            if not known:
+                room = relay.relay.hub.room_of("default")
+                assert room is not None
+                room.named_at = 0.0
+                somebody.execute("lock table pos.restaurants in access exclusive mode")
+            async with websockets.connect(relay.url) as socket:
+                late = App(client_id, socket)
+                await late.say("CLIENT_CONNECTED", {"clientId": client_id})
+                await late.say("SYNC_REQUEST")
+                for number in range(5):
+                    await late.do("UPDATE_ORDER", "add", ORDER | {"id": f"POS-01022026-{number:03}"})
+                with suppress(websockets.ConnectionClosed):
+                    await late.reader
+                assert (socket.close_code, "RELAY_TERMINAL_CONNECTIONS" in (socket.close_reason or "")) == (1013, True)
+        await until(lambda: sql(database, count) == [(5,)], what="what it had kept")
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "asked for"])
