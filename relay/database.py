@@ -19,6 +19,7 @@ from psycopg.rows import TupleRow
 from .answers import Answer
 from .errors import DatabaseUnavailable, OnlyStandby, UnknownRestaurant
 from .exchange import Asked
+from .logs import fields
 from .pools import AWAY, BeforeRefused, Pool, listening
 from .protocol import Mutation
 from .settings import Settings
@@ -147,6 +148,7 @@ class Database:
         )
         self._pools = {"read": self._reads, "live": self._live, "write": self._writes}
         self.unreadable = Unreadable()
+        self._note_fails = False  # and that was said
 
     async def open(self) -> None:
         """Make the pools ready; nothing is connected yet."""
@@ -336,10 +338,21 @@ class Database:
         """What is asked, in one transaction with the note if it can be made; and whether it was."""
         seconds = self._settings.statement_ms / 1000 + COMMIT_SECONDS
         try:
-            return await self._writes.fetch(connection, *asked, seconds, before=note), note is not None
+            found = await self._writes.fetch(connection, *asked, seconds, before=note)
         except BeforeRefused as error:
-            log.error("it could not be noted who changes things", exc_info=error.__cause__)
+            self._say_not_noted(error.__cause__)
             return await self._writes.fetch(connection, *asked, seconds), False
+        if note is not None:
+            self._note_fails = False
+        return found, note is not None
+
+    def _say_not_noted(self, cause: BaseException | None) -> None:
+        # One that gives way is made with a later batch; one that fails otherwise does so with every batch.
+        if isinstance(cause, GIVEN_WAY):
+            log.debug("who changes things is noted later: it gave way", extra=fields(error=cause))
+        elif not self._note_fails:
+            log.error("it could not be noted who changes things", exc_info=cause)
+            self._note_fails = True
 
     async def read(
         self, query: LiteralString, parameters: Sequence[object], seconds: float = READ_SECONDS, *, live: bool = False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests.faults.deeds import execute, slow_down
 from tests.proxy import proxied
@@ -44,7 +46,9 @@ async def test_the_first_change_of_a_terminal_notes_it_and_the_next_does_not(dat
     assert execute(database, again) == 0
 
 
-async def test_a_note_that_is_held_up_holds_up_no_sale_and_is_made_later(database: str) -> None:
+async def test_a_note_that_is_held_up_holds_up_no_sale_and_is_made_later(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with local_relay(database, lock_ms=50) as relay, terminals(relay.url, 1) as (terminal,):
         with psycopg.connect(database) as person:
             person.execute("lock table pos.actors")
@@ -52,14 +56,19 @@ async def test_a_note_that_is_held_up_holds_up_no_sale_and_is_made_later(databas
             await terminal.table("update", {"id": "t1", "seats": 5})
         await terminal.table("update", {"id": "t1", "seats": 6})
     assert [before for _, before, _ in noted(database)] == [False, False, True]
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]  # that is how it is meant
 
 
-async def test_a_note_that_may_not_be_made_fails_no_sale(database: str) -> None:
+async def test_a_note_that_may_not_be_made_fails_no_sale_and_is_said_once(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
     execute(database, "alter table pos.actors add constraint actors_never check (role = 'nobody')")
     async with local_relay(database) as relay, terminals(relay.url, 1) as (terminal,):
         answer = await terminal.table("add", {"id": "t1", **TABLE})
         assert answer["revision"] == 1
-    assert noted(database) == [(terminal.client_id, None, None)]
+        await terminal.table("update", {"id": "t1", "seats": 5})
+    assert noted(database) == [(terminal.client_id, None, None)] * 2
+    assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) == 1
 
 
 async def test_a_change_that_is_held_up_keeps_its_note(database: str) -> None:
