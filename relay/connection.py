@@ -65,8 +65,8 @@ class Connection:
 
     def begin(self, seen: Shown) -> None:
         """Enter the restaurant, once it is known who this is, and hear the terminal until either side closes."""
+        self.session.actor = Actor(address=seen.address)
         if self._parts.gate is None:
-            self.session.actor = Actor(address=seen.address)
             self._go_in(seen.slug, self._parts.slugs.known(seen.slug))
         else:
             self._task = asyncio.create_task(self._introduce(self._parts.gate, seen), name="stranger")
@@ -199,8 +199,9 @@ class Connection:
             # What gives no id would not be sent again, and neither is anything by the app, which knows no ERROR and
             # says with its first message that it is one: they are read more slowly instead.
             if self._profiled and self.session.profile is None and not protocol.would_be_lost(text):
-                whose = fields(restaurant=self._slug or DEFAULT_SLUG, client=self.session.client_id)
-                refusal = self._parts.rates.refuse(self, text, wait, time.monotonic(), whose)
+                who, where = self.session, self._slug or DEFAULT_SLUG
+                speaker = fields(restaurant=where, client=who.client_id, address=who.actor.address)
+                refusal = self._parts.rates.refuse(self, text, wait, time.monotonic(), speaker)
                 self._refuse(refusal, protocol.ref_of(text))
                 return
             # At an end what was sent is little, and must not hold that up. (One too many could make it much.)

@@ -110,7 +110,8 @@ class Gate:
         room = self._hub.rooms.get(identity.restaurant_id)
         if room is not None and room.staff > identity.counted:
             self._changed(room)  # perhaps about this token, and it rang before there was a session to close
-        log.debug("let in", extra=fields(restaurant=identity.slug, terminal=identity.name, role=identity.role))
+        whose = fields(restaurant=identity.slug, terminal=identity.name, address=seen.address, role=identity.role)
+        log.debug("let in", extra=whose)
         return Admitted(identity, first)
 
     def leave(self, session: Session) -> None:
@@ -133,7 +134,7 @@ class Gate:
 
     def _send_away(self, session: Session, code: int, reason: str) -> None:
         self._strangers.pop(session, None)
-        log.info("a terminal is not let in: %s", reason)
+        log.info("a terminal is not let in: %s", reason, extra=fields(address=session.actor.address))
         session.close(code, reason)
 
     async def _first_message(self, session: Session, hear: Hear) -> str | bytes | None:
@@ -234,7 +235,8 @@ class Gate:
         identity = self._inside.pop(session, None)
         if identity is None:
             return  # it left while this was looked up
-        log.info("a terminal is shut out: %s", reason, extra=fields(restaurant=identity.slug, terminal=identity.name))
+        whose = fields(restaurant=identity.slug, terminal=identity.name, address=session.actor.address)
+        log.info("a terminal is shut out: %s", reason, extra=whose)
         session.role = NOBODY  # what it has sent and is not read yet counts no more
         session.close(POLICY, reason)
 
