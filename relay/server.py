@@ -66,7 +66,7 @@ class Server(uvicorn.Server):
             ) from None
         if self.started:
             self._relay.presence.port = self.servers[0].sockets[0].getsockname()[1]
-            self._relay.on_started(self._relay.presence.port)
+            self._relay.say_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Leave in order: refuse, deliver, say why, close. uvicorn itself would begin with a bare 1012 to all."""
@@ -77,7 +77,10 @@ class Server(uvicorn.Server):
 
 
 class Relay:
-    """All parts of one instance. `on_started` is called with the port once it is open."""
+    """All parts of one instance.
+
+    `on_started` is called with the port once it is open, and the database is not refused for its schema.
+    """
 
     def __init__(self, settings: Settings, on_started: Callable[[int], None] = lambda _port: None) -> None:
         self.settings = settings
@@ -85,6 +88,7 @@ class Relay:
         self.database = Database(settings)
         self.hub = Hub(settings.window_changes, settings.window_bytes)
         self.instance_id = secrets.token_hex(8)
+        self._may_start = False  # the schema is the right one, or the database is waited for
         self.tracing = _tracing(settings, self.database, self.instance_id)
         self.ways = Ways()
         self.listener = Listener(self.database, self.hub, settings, self.ways, self.tracing)
@@ -153,6 +157,12 @@ class Relay:
         """Drain and end, as after SIGTERM."""
         self._server.should_exit = True
 
+    def say_started(self) -> None:
+        """Say that it serves, where the port is open and nothing refuses that."""
+        if self._may_start and self.presence.port:
+            self.on_started(self.presence.port)
+            self.on_started = lambda _port: None
+
     async def _parts(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(systemd.report(lambda: self.listener.hearing), name="systemd")
@@ -178,9 +188,15 @@ class Relay:
                 if type(error) not in said:
                     log.warning("the database is not there yet; waiting for it", extra=fields(error=error))
                 said.add(type(error))
+                self._let_start()
                 await asyncio.sleep(SCHEMA_DELAY)
             else:
+                self._let_start()
                 return
+
+    def _let_start(self) -> None:
+        self._may_start = True
+        self.say_started()
 
     async def drain(self) -> None:
         """Finish what was begun and close the terminals, each within half of `drain_seconds`."""

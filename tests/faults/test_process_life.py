@@ -165,6 +165,7 @@ async def test_another_schema_version_is_refused(database: str, version: int, se
         assert await relay.ended(within=20.0) == 1
         assert f"schema has version {version}" in relay.log
         assert sentence in relay.log
+        assert "MiniPOS relay" not in relay.log, "it says where it serves, as if it did"
         assert "Traceback" not in relay.log
 
 
@@ -185,6 +186,7 @@ async def test_a_database_that_cannot_be_reached_is_waited_for(private_cluster: 
     async with relay_process(conninfo, wait_ready=False) as relay, relay_process(conninfo, wait_ready=False) as leaving:
         for one in (relay, leaving):
             await until(partial(says, one, "waiting for it"), within=10.0)
+            await until(partial(says, one, "MiniPOS relay"))
         # It can be ended meanwhile.
         leaving.send(signal.SIGTERM)
         assert await leaving.ended(within=STOP_SECONDS) == 0
