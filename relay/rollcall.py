@@ -21,6 +21,11 @@ SECONDS = 10.0  # for all of it
 ANSWER_SECONDS = 2.0  # for every relay that is not silent to answer
 POLL_SECONDS = 0.05
 
+# Each relay listens on one connection, whatever its version is (pools.listening).
+LISTENING: LiteralString = """
+    select count(*) from pg_catalog.pg_stat_activity as a
+    where a.datname = current_database() and a.application_name = 'relay listen'"""
+
 Terminal = dict[str, Any]  # as pos.call_answers.terminals has it; `instance` says where it is connected
 
 
@@ -64,6 +69,7 @@ class Roll:
 
     instances: list[Instance] = field(default_factory=list)
     terminals: list[Terminal] = field(default_factory=list)
+    strangers: int = 0  # relays that listen and keep no roll: those of schema version 2 know of none
 
 
 async def call(conninfo: str, wanted: Wanted) -> Roll:
@@ -102,7 +108,11 @@ async def _ask(conninfo: str, kind: str, wanted: Wanted, *, come_back: bool) -> 
             if (error.sqlstate or "").startswith("RL"):
                 raise RelayError(f"{error.diag.message_primary}. {error.diag.message_hint}") from None
             raise
-        return await _gather(connection, call_id)
+        roll = await _gather(connection, call_id)
+        if wanted.instance is None:
+            [(listening,)] = await _rows(connection, LISTENING, ())
+            roll.strangers = max(0, listening - len(roll.instances))
+        return roll
 
 
 async def _gather(connection: AsyncConnection[TupleRow], call_id: uuid.UUID) -> Roll:

@@ -103,7 +103,10 @@ def terminals_command(slug: str | None, instance: str | None, *, as_json: bool) 
 def kick_command(
     client_id: str | None, name: str | None, slug: str | None, instance: str | None, *, come_back: bool
 ) -> None:
-    """Close the connections of a terminal on every relay, by the client id that `relay terminals` shows."""
+    """Close the connections of a terminal on every relay, by the client id that `relay terminals` shows.
+
+    A relay of schema version 2, as there may be in a deploy, does not hear of it.
+    """
     if client_id and name:
         raise click.UsageError("name either a CLIENT id or --terminal NAME, not both")
     if not (client_id or name):
@@ -130,10 +133,14 @@ def _say_who_is_missing(roll: Roll) -> None:
         if one.silent and not one.answered:
             gone = (datetime.now(UTC) - one.seen_at).total_seconds()
             click.echo(f"relay: {one.name} was not heard of for {gone:.0f} s; it is gone, or stands still", err=True)
+    if roll.strangers:
+        them = "1 more relay listens" if roll.strangers == 1 else f"{roll.strangers} more relays listen"
+        old = "of schema version 2, perhaps, which knows no roll call; terminals there are neither listed nor closed"
+        click.echo(f"relay: {them} on this database and did not hear of this: {old}", err=True)
     missing = [one for one in roll.instances if one.missing]
     for one in missing:
         click.echo(f"relay: {one.name} did not answer; try again, and look at its log", err=True)
-    if not roll.instances:
+    if not (roll.instances or roll.strangers):
         click.echo("relay: no relay is running on this database", err=True)
     if missing:
         sys.exit(FAULT)
