@@ -9,6 +9,8 @@ import re
 import sys
 from datetime import UTC, datetime
 
+from .repeats import Repeats
+
 VALUE_CHARACTERS = 200
 MESSAGE_CHARACTERS = 1000  # psycopg's account of several hosts that did not answer is longer than a value
 TRACEBACK_CHARACTERS = 8000
@@ -34,6 +36,8 @@ def configure(level: str, format: str) -> None:
         root.removeHandler(old)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(as_json=format == "json"))
+    if least > logging.DEBUG:
+        handler.addFilter(Repeats())
     root.addHandler(handler)
     root.setLevel(max(least, logging.WARNING))
     logging.getLogger("relay").setLevel(least)
