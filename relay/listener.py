@@ -208,8 +208,8 @@ class Listener:
             self._proof_heard, ear = False, self._ear
             try:
                 # On its own: in one transaction with the bell it is lost when the queue is so full that none rings.
-                self.queue_usage = await self._database.queue_usage()
-                if self.queue_usage > QUEUE_ALARM:
+                before, self.queue_usage = self.queue_usage, await self._database.queue_usage()
+                if before <= QUEUE_ALARM < self.queue_usage:
                     log.warning(
                         "some listener of the cluster does not read its notifications",
                         extra=fields(queue=self.queue_usage),

@@ -83,7 +83,7 @@ class Reads:
         )
         self._reached = False
         self._resting_until = 0.0
-        self._slow: dict[int, float] = {}  # restaurants that it was too slow for, and until when it is not asked
+        self._slow: dict[int, float] = {}  # restaurants that it was too slow for last, and until when it is not asked
         self._slow_in_a_row = 0
         self._look_now = asyncio.Event()
         self._why = "it was not reached yet"
@@ -183,18 +183,14 @@ class Reads:
         if self._slow_in_a_row >= SLOW_RESTAURANTS:
             self._rest("it is slow")
             return
-        log.info("the standby is slow for a restaurant, the primary is read", extra=fields(restaurant=restaurant_id))
-        if len(self._slow) >= RESTING:
-            del self._slow[next(iter(self._slow))]
+        if restaurant_id not in self._slow:  # else that was said
+            log.info(
+                "the standby is slow for a restaurant, the primary is read", extra=fields(restaurant=restaurant_id)
+            )
+            if len(self._slow) >= RESTING:
+                del self._slow[next(iter(self._slow))]
         self._slow[restaurant_id] = time.monotonic() + REST_SECONDS
         self._look_now.set()
-
-    def _rests_from(self, restaurant_id: int) -> bool:
-        until = self._slow.get(restaurant_id)
-        if until is None or time.monotonic() < until:
-            return until is not None
-        del self._slow[restaurant_id]
-        return False
 
     # Reads
 
@@ -224,7 +220,7 @@ class Reads:
 
     async def _exact(self, restaurant_id: int, query: LiteralString, *parameters: object) -> _Exact | None:
         """What the standby says, where it is what the primary would say now; None: the primary is to be asked."""
-        if self._pool is None or not self.is_asked or self._rests_from(restaurant_id):
+        if self._pool is None or not self.is_asked or time.monotonic() < self._slow.get(restaurant_id, 0.0):
             return None
         asked = await self._database.read(
             """select e.epoch, s.revision, s.staff, s.mark
@@ -265,6 +261,7 @@ class Reads:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 rows = await _fetch(pool, LIVE_SECONDS, query, *parameters)
             self._slow_in_a_row = 0
+            self._slow.pop(restaurant_id, None)
             return rows
         except TimeoutError:
             self._rest_from(restaurant_id)

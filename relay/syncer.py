@@ -250,7 +250,8 @@ class Syncer:
             elif session.state is SessionState.HELD and session not in self._syncs:
                 await self.answer(session, sync)
         except DatabaseUnavailable:
-            log.info("a terminal waits for the database to be synced", extra=fields(client=session.client_id))
+            # At every sweep, and each of them; why, is said elsewhere.
+            log.debug("a terminal waits for the database to be synced", extra=fields(client=session.client_id))
         except Exception as error:
             # Held for ever it would look connected, and show what is not so any more.
             session.close(POLICY if isinstance(error, UnknownRestaurant) else FAULT)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from relay import schema
 from tests.cluster import VERSION
 from tests.faults.deeds import TABLE, add_restaurant, execute, lock_table, seat, waiting_commits
-from tests.faults.health import GREEN, SHORT, Faults, World, says, suffer
+from tests.faults.health import GREEN, LONG, SHORT, Faults, World, says, suffer
 from tests.relays import local_relay
 from tests.terminals import terminals
 from tests.waiting import until
@@ -116,16 +116,31 @@ def fill(conninfo: str) -> None:
             connection.execute("select pg_notify('noise', gen_random_uuid() || repeat('x', 7000))")
 
 
+@contextmanager
+def filled(world: World) -> Iterator[None]:
+    """The notification queue is full meanwhile."""
+    with psycopg.connect(world.cluster.conninfo("postgres")) as offender:
+        offender.execute("listen elsewhere")
+        offender.commit()
+        offender.execute("select 1")  # a listener in a transaction reads nothing
+        fill(world.conninfo)
+        yield
+
+
 if VERSION != "15":
 
     @fault("the notification queue is full")
     async def _(world: World) -> AsyncIterator[None]:
-        with psycopg.connect(world.cluster.conninfo("postgres")) as offender:
-            offender.execute("listen elsewhere")
-            offender.commit()
-            offender.execute("select 1")  # a listener in a transaction reads nothing
-            fill(world.conninfo)
+        with filled(world):
             yield
+
+    async def test_a_queue_that_stays_full_is_said_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+        listener = world.relay.relay.listener
+        with filled(world):
+            await until(lambda: listener.failed_proofs > 3, within=30.0, what="some proofs that do not come through")
+        await until(lambda: listener.queue_usage == 0 and not listener.failed_proofs, within=LONG)
+        said = [one for one in caplog.records if "does not read its notifications" in one.getMessage()]
+        assert len(said) == 1
 
 
 @pytest.mark.parametrize("name", fault)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
@@ -231,6 +232,22 @@ async def test_a_standby_that_is_slow_for_everybody_is_left_alone(copied: tuple[
             assert (await relay.get(f"/api/tables?restaurant={slug}"))[2]["tables"][0]["id"] == "slow"
         assert not relay.relay.reads.is_asked
         assert "it is slow" in (await relay.health())["problems"][0]
+
+
+async def test_a_restaurant_that_stays_slow_is_said_once(
+    copied: tuple[str, Standby, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(standby, "REST_SECONDS", 0.0)
+    conninfo, copy, name = copied
+    make_slow(conninfo, "slow")
+    await has_all(conninfo, copy)
+    restaurant_id = execute(conninfo, "select restaurant_id from pos.find_restaurant('slow')")
+    async with reading(conninfo, copy.tcp(name)) as relay:
+        for _ in range(2):
+            with ends("away"):
+                await relay.relay.reads.snapshot(restaurant_id, 10)
+    assert len([one for one in caplog.records if "slow for a restaurant" in one.getMessage()]) == 1
 
 
 async def test_the_restaurants_that_a_standby_is_not_asked_for_are_bounded(
