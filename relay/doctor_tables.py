@@ -48,8 +48,21 @@ async def transactions(connection: Connection, _settings: Settings) -> AsyncIter
 
 
 async def tables(connection: Connection, _settings: Settings) -> AsyncIterator[Finding]:
-    """Tables that autovacuum does not get to."""
+    """Tables that autovacuum does not get to, or may not."""
     well = True
+    for row in await rows_of(
+        connection,
+        """select c.relname, case s.relkind when 't' then 'toast.' else '' end || o.option_name as option
+           from pg_class as c join pg_class as s on s.oid in (c.oid, c.reltoastrelid)
+           cross join pg_options_to_table(s.reloptions) as o
+           where c.relnamespace = 'pos'::regnamespace and c.relkind = 'r'
+             and case o.option_name when 'autovacuum_enabled' then not o.option_value::boolean end
+           order by c.relname, option""",
+    ):
+        well = False
+        table = f"pos.{row['relname']}"
+        message = f"{table} has {row['option']} off: it grows without end, and reads get slower"
+        yield Finding("fault", "vacuum", message, f"alter table {table} reset ({row['option']})")
     for row in await rows_of(
         connection,
         """select s.relname, s.n_live_tup as live, s.n_dead_tup as dead, age(c.relfrozenxid) as age,

@@ -79,12 +79,30 @@ async def test_a_table_that_is_not_vacuumed_is_named(sound: str, monkeypatch: py
     )
 
     async def found() -> list[Finding]:
-        return [one for one in await faults(sound) if "pos.sync_log" in one.message]
+        return [one for one in await faults(sound) if "pos.sync_log holds" in one.message]
 
     [one] = await found()
     assert "holds 300 dead rows" in one.message
     say(sound, one.mend.partition(", and look")[0])
     assert await found() == []
+
+
+async def test_a_table_that_autovacuum_is_kept_from_is_named(sound: str) -> None:
+    say(
+        sound,
+        "alter table pos.sync_log set (autovacuum_enabled = off)",
+        "alter table pos.tables set (autovacuum_enabled = 0, fillfactor = 90)",
+        "alter table pos.menu_items set (toast.autovacuum_enabled = false)",
+        "alter table pos.categories set (autovacuum_enabled = on)",
+    )
+    found = await faults(sound)
+    assert [one.message.partition(" off: ")[0] for one in found] == [
+        "pos.menu_items has toast.autovacuum_enabled",
+        "pos.sync_log has autovacuum_enabled",
+        "pos.tables has autovacuum_enabled",
+    ]
+    say(sound, *(one.mend for one in found))
+    assert await faults(sound) == []
 
 
 @pytest.mark.parametrize("name", ["full_page_writes", "synchronous_commit", "autovacuum", "track_counts"])
