@@ -13,9 +13,9 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from . import appmessages, bodies, schema, strictjson
+from . import appmessages, bodies, restaurants, schema, strictjson
 from .bodies import Spec
-from .errors import BackupError, Refusal, UnknownRestaurant
+from .errors import BackupError, Refusal
 from .vault import Vault
 
 VERSION = "1."  # what the version of an export begins with
@@ -119,15 +119,14 @@ async def load(
     and no `replace`: BackupError. Raises UnknownRestaurant, DatabaseUnavailable. `step` hears how many sales are done.
     """
     async with schema.connected(conninfo, SECONDS) as connection:
-        cursor = await connection.execute("select restaurant_id from pos.restaurants where slug = %s", (slug,))
-        if not (row := await cursor.fetchone()):
-            raise UnknownRestaurant(slug)
+        restaurant_id = await restaurants.find(connection, slug)
+        users = _sealed(backup, vault, restaurant_id)
         try:
             async with connection.transaction():
                 await _listen(connection, step)
                 cursor = await connection.execute(
                     "select list, changes from pos.import_backup(%s, %s::jsonb, %s::jsonb, %s)",
-                    (row[0], backup.text, json.dumps(_sealed(backup, vault, row[0]), ensure_ascii=False), replace),
+                    (restaurant_id, backup.text, json.dumps(users, ensure_ascii=False), replace),
                 )
                 changes = dict(await cursor.fetchall())
         except psycopg.Error as error:

@@ -11,7 +11,7 @@ import psycopg
 
 from .board import Board
 from .database import QUICK_SECONDS, Database
-from .errors import DatabaseUnavailable
+from .errors import DatabaseUnavailable, NotAllowed
 from .presence import Presence
 
 ANSWER_SECONDS = 1.0  # for every relay that is not silent to answer
@@ -56,7 +56,7 @@ class Boards:
         try:
             async with asyncio.timeout(QUICK_SECONDS):
                 found = await self._gather(restaurant_id)
-        except (DatabaseUnavailable, TimeoutError, psycopg.Error):  # also where the schema is an older one now
+        except (DatabaseUnavailable, NotAllowed, TimeoutError, psycopg.Error):  # also where the schema is an older one
             return [{**one, "known": False} for one in self._others]
         self._others = [{key: one[key] for key in OUTSIDE} | {"answered": False} for one in found]
         return found

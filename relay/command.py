@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from . import logs
-from .errors import DatabaseUnavailable, RelayError, SettingsError, UnknownRestaurant
+from .errors import LET_IN, DatabaseUnavailable, RelayError, SettingsError, UnknownRestaurant
 from .settings import Settings
 
 T = TypeVar("T")
@@ -53,6 +53,8 @@ def _what_to_do(error: RelayError) -> str:
     """What to do about an error, where its own sentence, which terminals may be told too, does not say it."""
     if isinstance(error, UnknownRestaurant):
         return "; relay restaurant list shows them"
+    if isinstance(error, DatabaseUnavailable) and error.refused:
+        return f"\nrelay: {LET_IN}"
     if type(error) is DatabaseUnavailable and not error.sent:
         embedded = f"for the database of `make run`: DB_HOST={Settings.read().data.resolve()}"
         return f"\nrelay: set DATABASE_URL or the DB_ variables to where it is; {embedded}"

@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from .answers import Answer
-from .errors import DatabaseUnavailable, OnlyStandby, UnknownRestaurant
+from .errors import DatabaseUnavailable, NotAllowed, OnlyStandby, UnknownRestaurant
 from .exchange import Asked
 from .logs import fields
 from .pools import AWAY, BeforeRefused, Pool, listening
@@ -386,7 +386,10 @@ class Database:
 
 async def _fetch(chosen: Pool, seconds: float, query: LiteralString, parameters: Sequence[object]) -> list[Any]:
     async with chosen.connection() as connection:
-        return await chosen.fetch(connection, query, parameters, seconds)
+        try:
+            return await chosen.fetch(connection, query, parameters, seconds)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise NotAllowed(connection.info.user, error.diag.message_primary or str(error)) from error
 
 
 def text_array(texts: Iterable[str | None]) -> str:

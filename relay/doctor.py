@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 
 from psycopg.rows import dict_row
 
 from . import doctor_access, doctor_reach, doctor_schema, doctor_server, doctor_tables, schema
-from .errors import DatabaseUnavailable, NotAllowed, OnlyStandby, SchemaError
+from .errors import LET_IN, DatabaseUnavailable, NotAllowed, OnlyStandby, SchemaError
 from .findings import Finding, Look
 from .settings import Settings
 
 EXAMINE_SECONDS = 30.0  # for all that is asked of one connection
-# What PostgreSQL says to those whom it does not let in. libpq gives no SQLSTATE when a connection fails.
-REFUSED = re.compile(r'(role|database) ".*" does not exist|authentication failed|not permitted to log in|pg_hba\.conf')
 
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
@@ -53,8 +50,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("fault", "connection", str(error), "name the primary in DATABASE_URL")
     except DatabaseUnavailable as error:
         mend = "start PostgreSQL, or set DATABASE_URL or the DB_ variables to where it is"
-        if REFUSED.search(str(error)):
-            mend = "set DATABASE_URL or the DB_ variables to a role, a password and a database that PostgreSQL lets in"
+        if error.refused:
+            mend = LET_IN
         yield Finding("fault", "connection", f"the database cannot be reached: {' '.join(str(error).split())}", mend)
     except NotAllowed as error:
         yield Finding("fault", "schema", str(error), "run it as the relay's role, or as the schema's owner")

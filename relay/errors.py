@@ -20,6 +20,7 @@ Errors carry fields; the sentence is built once, here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -39,6 +40,12 @@ Code = Literal[
     "INTERNAL",
 ]
 REASON_BYTES = 123  # the most that a close frame holds beside its code (RFC 6455, section 5.5)
+# What PostgreSQL and libpq say to those who are not let in. libpq gives no SQLSTATE when a connection fails.
+REFUSED = re.compile(
+    r'(role|database) ".*" does not exist|authentication failed|not permitted to log in|pg_hba\.conf'
+    r"|no password supplied|permission denied for database"
+)
+LET_IN = "set DATABASE_URL or the DB_ variables to a role, a password and a database that PostgreSQL lets in"
 RETRYABLE: frozenset[Code] = frozenset({"BUSY", "UNAVAILABLE", "RATE_LIMITED"})
 
 
@@ -63,8 +70,9 @@ class NotAllowed(SchemaError):
 
     def __init__(self, role: str, why: str) -> None:
         super().__init__(
-            f"the role {role} may not do this ({why}): connect as a member of pos_admin (terminals, kick, prune) or of "
-            "pos_owner (restaurants, import, seed, schema) in DATABASE_URL; without these roles, as the schema's owner"
+            f"the role {role} may not do this ({why}): in DATABASE_URL connect as pos_relay (serve, doctor, prune), as "
+            "a member of pos_admin (terminals, kick, prune, restaurant list) or of pos_owner (restaurant add, import, "
+            "seed, schema); without these roles, as the owner of the schema, or of the database where there is none"
         )
 
 
@@ -78,6 +86,11 @@ class DatabaseUnavailable(RelayError):
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
         self.sent = sent
+
+    @property
+    def refused(self) -> bool:
+        """Whether PostgreSQL is there, and lets nobody in with this role, password and database."""
+        return REFUSED.search(str(self)) is not None
 
 
 class OnlyStandby(DatabaseUnavailable):

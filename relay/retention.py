@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
+from . import schema
 from .database import Database
+from .errors import SchemaError
 from .settings import Settings
 
 ROWS = 5000  # in one transaction
@@ -75,8 +77,11 @@ async def prune_rest(database: Database, settings: Settings) -> dict[str, int]:
 async def prune(settings: Settings, kept: Kept, step: Step | None = None) -> dict[str, int]:
     """Let go of all that is old, the log first; how many went, by kind. `step` is told how far the log is.
 
-    Raises DatabaseUnavailable.
+    Raises SchemaError where there is no schema, NotAllowed, DatabaseUnavailable.
     """
+    # A pool says only that it got no connection; this says why.
+    if await schema.installed_version(settings.conninfo) is None:
+        raise SchemaError(f"there is no schema in this database; {schema.HOW_TO_APPLY}")
     database = Database(settings)
     await database.open()
     try:

@@ -14,8 +14,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from . import schema
-from .errors import RelayError, TerminalError, UnknownRestaurant
+from . import restaurants, schema
+from .errors import RelayError, TerminalError
 
 SECONDS = 10.0  # for all of it
 ANSWER_SECONDS = 2.0  # for every relay that is not silent to answer
@@ -99,7 +99,7 @@ async def kick(conninfo: str, wanted: Wanted, *, come_back: bool) -> Roll:
 
 async def _ask(conninfo: str, kind: str, wanted: Wanted, *, come_back: bool) -> Roll:
     async with schema.connected(conninfo, SECONDS) as connection:
-        restaurant_id = await _restaurant_id(connection, wanted.restaurant)
+        restaurant_id = None if wanted.restaurant is None else await restaurants.find(connection, wanted.restaurant)
         query: LiteralString = "select pos.call_terminals(%s, %s, %s, %s, %s, %s)"
         parameters = (kind, restaurant_id, wanted.client_id, wanted.terminal, wanted.instance, come_back)
         try:
@@ -134,15 +134,6 @@ async def _gather(connection: AsyncConnection[TupleRow], call_id: uuid.UUID) -> 
             roll.terminals.sort(key=lambda one: (one["restaurant"], one["name"], one["clientId"]))
             return roll
         await asyncio.sleep(POLL_SECONDS)
-
-
-async def _restaurant_id(connection: AsyncConnection[TupleRow], slug: str | None) -> int | None:
-    if slug is None:
-        return None
-    rows = await _rows(connection, "select r.restaurant_id from pos.restaurants as r where r.slug = %s", (slug,))
-    if not rows:
-        raise UnknownRestaurant(slug)
-    return int(rows[0][0])
 
 
 async def _rows(

@@ -125,6 +125,8 @@ async def _run(conninfo: str, name: str, step: Callable[[int, str], None] | None
         except psycopg.Error as error:
             if connection.closed or isinstance(error, psycopg.errors.InsufficientPrivilege):
                 raise
+            if name != ENTRY and isinstance(error, psycopg.errors.UndefinedTable):
+                raise  # there is no schema yet
             hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
             raise SchemaError(f"{name} cannot be applied: {error.diag.message_primary or error}{hint}") from error
 

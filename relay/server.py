@@ -180,14 +180,15 @@ class Relay:
                 tasks.create_task(self.tracing.run(), name="tracing")
 
     async def _schema(self) -> None:
-        said: set[type[DatabaseUnavailable]] = set()
+        said = set[tuple[type[DatabaseUnavailable], bool]]()
         while True:
             try:
                 await schema.ensure(self.settings.conninfo, upgrade=self.settings.apply_schema)
             except DatabaseUnavailable as error:
-                if type(error) not in said:
-                    log.warning("the database is not there yet; waiting for it", extra=fields(error=error))
-                said.add(type(error))
+                if (kind := (type(error), error.refused)) not in said:
+                    how = "does not let the relay in" if error.refused else "is not there yet"
+                    log.warning("the database %s; waiting for it", how, extra=fields(error=error))
+                said.add(kind)
                 self._let_start()
                 await asyncio.sleep(SCHEMA_DELAY)
             else:

@@ -27,7 +27,8 @@ LAYERS = """
     settings unreadable
     admission bodies embedded findings gathering jwts pools rates wire window
     schema
-    asgi catalogue command protocol restaurants rollcall systemd terminals upgrade
+    restaurants
+    asgi catalogue command protocol rollcall systemd terminals upgrade
     appmessages cards database
     actors appdata changes enrolments pending retention snapshots standby trials ways
     backups staff

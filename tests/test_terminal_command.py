@@ -163,7 +163,7 @@ def test_a_role_that_may_not_do_it_is_told_which_one_may(database: str) -> None:
         done = relay(as_role(database, "pos_relay"), *arguments.split())
         assert done.returncode == 1, arguments
         assert "the role pos_relay may not do this (permission denied" in done.stderr, arguments
-        assert "connect as a member of pos_admin (terminals, kick, prune) or of pos_owner (" in done.stderr
+        assert "as a member of pos_admin (terminals, kick, prune, restaurant list) or of pos_owner (" in done.stderr
         assert "run `relay schema apply`" not in done.stderr
 
 
