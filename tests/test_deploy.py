@@ -21,6 +21,7 @@ import yaml
 from starlette.routing import Route
 
 from relay import pages
+from relay.command import USAGE
 from relay.settings import Settings
 from tests.cluster import TestCluster, free_port
 from tests.nginx import Nginx, needs_nginx
@@ -131,6 +132,12 @@ def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, said) == (0, [])
 
 
+def test_systemd_starts_a_relay_again_for_ever_unless_a_setting_is_wrong() -> None:
+    said = dict(re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE))
+    assert (said["Restart"], said["StartLimitIntervalSec"]) == ("always", "0")
+    assert said["RestartPreventExitStatus"] == str(USAGE)
+
+
 @pytest.fixture
 async def manager(tmp_path: Path) -> AsyncIterator[tuple[str, list[str]]]:
     """Where a service manager listens, and what it has heard."""
@@ -184,3 +191,23 @@ def test_the_relays_of_the_compose_file_start_with_its_settings_and_nginx_knows_
     for before, after in re.findall(r"'s/(\S+?)/(\S+?)/'", script):
         assert f"server {before} " in (DEPLOY / "nginx.conf").read_text()
         assert after.removesuffix(":8080") in {one["networks"]["inside"]["ipv4_address"] for one in relays.values()}
+
+
+@needs_nginx
+def test_the_nginx_of_the_compose_file_knows_two_relays_and_has_room_for_their_terminals(tmp_path: Path) -> None:
+    [*_, script] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["nginx"]["command"]
+    (tmp_path / "conf.d").mkdir()
+    main = tmp_path / "nginx.conf"
+    # As in its image.
+    main.write_text(
+        f"pid {tmp_path}/pid;\nevents {{\n    worker_connections  1024;\n}}\n"
+        f"http {{\n    include {tmp_path}/conf.d/*.conf;\n}}\n"
+    )
+    script = script.replace("/etc/nginx/", f"{tmp_path}/").replace("/minipos-relay.conf", str(DEPLOY / "nginx.conf"))
+    script = re.sub(r"exec nginx -g '(.*)'", rf"exec nginx -e {tmp_path}/log -t -c {main} -g '\1'", script)
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "test is successful" in done.stderr
+    servers = re.findall(r"^ +server (\S+) ", (tmp_path / "conf.d" / "default.conf").read_text(), re.MULTILINE)
+    assert servers == ["10.77.0.11:8080", "10.77.0.12:8080"]
+    assert int(re.findall(r"worker_connections (\d+);", main.read_text())[0]) == 20000
