@@ -144,10 +144,15 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def _passing_cluster(folder: Path) -> Cluster:
+    folder.chmod(0o711)  # or the cluster does, and says so, where it runs as another account
+    return Cluster(folder / "cluster", options={"fsync": "off"}, passing=True)
+
+
 @asynccontextmanager
 async def _fresh(*, roles: bool) -> AsyncIterator[AsyncConnection[TupleRow]]:
     with tempfile.TemporaryDirectory(prefix="relay-fresh-") as folder:
-        cluster = Cluster(Path(folder, "cluster"), options={"fsync": "off"})
+        cluster = _passing_cluster(Path(folder))
         cluster.start()
         try:
             cluster.create_database(DATABASE)

@@ -60,7 +60,8 @@ class Cluster:
 
     `bin_dir` holds PostgreSQL's programs (default: the wheel's), `port` makes it listen on 127.0.0.1 as well,
     `options` are server settings by name. Every method blocks: call it before the event loop runs, or in a thread.
-    Whoever may enter `folder` is trusted, so it is closed to all but its owner.
+    Whoever may enter `folder` is trusted, so it is closed to all but its owner. A `passing` one, of which nobody
+    wants to know, tells its life at LOG_LEVEL=debug only.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Cluster:
         bin_dir: Path | None = None,
         port: int | None = None,
         options: Mapping[str, str] | None = None,
+        passing: bool = False,
     ) -> None:
         self.folder = folder.resolve()
         self.data = self.folder / "pgdata"
@@ -84,6 +86,7 @@ class Cluster:
             "log_checkpoints": "off",  # else they are all there is in the log
             **(options or {}),
         }
+        self._level = logging.DEBUG if passing else logging.INFO
         self._pid_file = self.data / "postmaster.pid"
         self._process: subprocess.Popen[Any] | None = None
         self._lock: int | None = None
@@ -114,7 +117,7 @@ class Cluster:
         if self._child() or self._ping() is not Ping.NO_RESPONSE:
             self._end(signal.SIGINT, signal.SIGQUIT)
         self._release_lock()
-        logger.info("embedded PostgreSQL stopped")
+        logger.log(self._level, "embedded PostgreSQL stopped")
 
     def is_running(self) -> bool:
         """Whether it accepts connections."""
@@ -232,7 +235,7 @@ class Cluster:
             )
             if done.returncode == 0:
                 unfinished.rename(self.data)
-                logger.info("embedded PostgreSQL: new data in %s", self.data)
+                logger.log(self._level, "embedded PostgreSQL: new data in %s", self.data)
                 return
         raise EmbeddedError(f"the embedded PostgreSQL cannot make its data: {done.stderr.strip()}")
 
@@ -249,7 +252,8 @@ class Cluster:
             elif time.monotonic() > deadline:
                 raise EmbeddedError(f"the embedded PostgreSQL did not start in {START_SECONDS:.0f} s; see {self.log}")
             time.sleep(POLL_SECONDS)
-        logger.info("embedded PostgreSQL %s in %s", "started" if launched else "adopted", self.folder)
+        how = "started" if launched else "adopted"
+        logger.log(self._level, "embedded PostgreSQL %s in %s", how, self.folder)
 
     def _clear_the_way(self) -> None:
         """Stop the postmaster of this data that listens elsewhere; remove the traces of one that is no more."""
