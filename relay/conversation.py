@@ -68,6 +68,7 @@ class Conversation:
         self.client_id: str = saved.get("client") or f"t-{uuid.uuid4()}"
         if "client" not in saved:
             self.replica.save("client", self.client_id)
+        self._restaurant: str | None = saved.get("restaurant")  # whose state and outbox this is
         self.status = Status("offline", "not started", "start it")
         self.head = 0
         self.out: list[str] = []
@@ -82,6 +83,7 @@ class Conversation:
     def _reset(self) -> None:
         self.out.clear()
         self.hang_up = ""
+        self._is_elsewhere = False
         self._open = False
         self._synced = False
         self._target = 0
@@ -141,6 +143,7 @@ class Conversation:
     def closed(self, now: float, code: int, reason: str = "") -> None:
         """The socket is closed, or could not be opened (code 1006, RFC 6455, section 7.1.5)."""
         in_flight, why = self.outbox.in_flight, reason or self.hang_up or f"the connection ended ({code})"
+        code = POLICY if self._is_elsewhere else code
         self._reset()
         if code in (POLICY, *MEND):
             todo = "correct the address, the restaurant or the token, then start again"
@@ -169,6 +172,8 @@ class Conversation:
 
     def hear(self, text: str | bytes, now: float) -> None:
         """Take one message of the relay. Raises KeyError, TypeError, ValueError for what no relay says."""
+        if self.hang_up:
+            return  # what still comes is of no use any more
         message = decode(text)
         type_, data, ref, revision = message["type"], message["data"], message.get("ref"), message.get("revision")
         self._dead_at = None
@@ -176,6 +181,7 @@ class Conversation:
             self._max_bytes = data["maxMessageBytes"]
             self._heartbeat = self.timing.heartbeat or float(data["heartbeatSeconds"])
             self._beat_at = now + self._heartbeat
+            self._enter(data["restaurant"])
         elif type_ == "SYNC_RESPONSE":
             self._sync(data, now)
         elif type_ == "HEARTBEAT":
@@ -190,6 +196,20 @@ class Conversation:
         elif revision is not None:
             self._change(message, now)
         self.tick(now)
+
+    def _enter(self, restaurant: str) -> None:
+        """Nothing of one restaurant is sent to another or shown in it, whatever address or token leads there."""
+        if self._restaurant not in (None, restaurant):
+            if self.outbox.pending:
+                self.hang_up = f"what is pending is for restaurant {self._restaurant!r}, and this is {restaurant!r}"
+                self._is_elsewhere = True
+                return
+            # The restaurants of a database share its epoch: the cursor would be taken for one of this restaurant.
+            self.replica.forget()
+            self._tell("view", None)
+        if restaurant != self._restaurant:
+            self._restaurant = restaurant
+            self.replica.save("restaurant", restaurant)
 
     def _change(self, message: Row, now: float) -> None:
         replica, revision = self.replica, message["revision"]

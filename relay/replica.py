@@ -88,10 +88,9 @@ class Replica:
         same = snapshot["epoch"] == self.epoch
         if same and snapshot["revision"] < self.revision and snapshot["reason"] != "ahead":
             return False
+        self.forget()
         self.epoch, self.revision = snapshot["epoch"], snapshot["revision"]
         self.state = State(categories=snapshot["categories"], settings=snapshot["settings"])
-        others = {key: value for key, value in self.unsaved.values.items() if not key.startswith("row/")}
-        self.unsaved = Batch(clear=True, urgent=self.unsaved.urgent, values=others)
         for name in KEPT:
             # The last changed order comes first in a snapshot, and stands last here.
             rows = reversed(snapshot[name]) if name == "orderHistory" else snapshot[name]
@@ -101,6 +100,14 @@ class Replica:
         self._save("settings", self.state.settings)
         self._save("cursor", self.cursor)
         return True
+
+    def forget(self) -> None:
+        """Hold nothing, as at first."""
+        self.epoch, self.revision, self.state = None, -1, State()
+        others = {key: value for key, value in self.unsaved.values.items() if not key.startswith("row/")}
+        self.unsaved = Batch(clear=True, urgent=self.unsaved.urgent, values=others)
+        for key in ("categories", "settings", "cursor"):
+            self._save(key, None)
 
     def apply(self, type_: str, data: Row, revision: int) -> bool:
         """Take the change after the one held; False if it carries a row older than the one held, which is kept."""

@@ -110,11 +110,10 @@ class Replica {
   /** Become a snapshot; false if it is older than what is held, which is kept. */
   take(snapshot) {
     if (snapshot.epoch === this.epoch && snapshot.revision < this.revision && snapshot.reason !== 'ahead') return false
+    this.forget()
     this.epoch = snapshot.epoch
     this.revision = snapshot.revision
     this.state = { ...nothing(), categories: snapshot.categories, settings: snapshot.settings }
-    this.unsaved.clear = true
-    for (const key of [...this.unsaved.values.keys()]) if (key.startsWith('row/')) this.unsaved.values.delete(key)
     for (const name of Object.keys(KEPT)) {
       // The last changed order comes first in a snapshot, and stands last here.
       const rows = name === 'orderHistory' ? [...snapshot[name]].reverse() : snapshot[name]
@@ -124,6 +123,16 @@ class Replica {
     this.save('settings', snapshot.settings)
     this.save('cursor', this.cursor)
     return true
+  }
+
+  /** Hold nothing, as at first. */
+  forget() {
+    this.epoch = null
+    this.revision = -1
+    this.state = nothing()
+    this.unsaved.clear = true
+    for (const key of [...this.unsaved.values.keys()]) if (key.startsWith('row/')) this.unsaved.values.delete(key)
+    for (const key of ['categories', 'settings', 'cursor']) this.save(key, undefined)
   }
 
   /** Take the change after the one held; false if it carries a row older than the one held, which is kept. */
@@ -414,10 +423,13 @@ class Conversation {
     this.replica = new Replica(saved)
     this.clientId = saved.get('client') ?? `t-${uuid()}`
     if (!saved.has('client')) this.replica.save('client', this.clientId)
+    this.#restaurant = saved.get('restaurant') ?? null
     this.outbox = new Outbox(saved, this.replica, timing, (what, detail) => this.#tell(what, detail))
     this.#reset()
   }
 
+  #restaurant // whose state and outbox this is
+  #isElsewhere
   #open
   #synced
   #target
@@ -434,7 +446,7 @@ class Conversation {
     this.outbox.disconnected()
     this.out = []
     this.hangUp = ''
-    this.#open = this.#synced = false
+    this.#isElsewhere = this.#open = this.#synced = false
     this.#target = this.#answerBy = this.#beatAt = this.#checkAt = 0
     this.#asked = { revision: -2, times: 0, until: null }
     this.#maxBytes = 1024 * 1024 // until WELCOME tells
@@ -487,6 +499,7 @@ class Conversation {
   closed(now, code, reason) {
     const inFlight = this.outbox.inFlight
     const why = reason || this.hangUp || `the connection ended (${code})`
+    if (this.#isElsewhere) code = POLICY
     this.#reset()
     if (code === POLICY) {
       this.#stand('refused', why, 'correct the address, the restaurant or the token, then start again')
@@ -514,6 +527,7 @@ class Conversation {
 
   /** Take one message of the relay. Throws for what no relay says. */
   hear(text, now) {
+    if (this.hangUp) return // what still comes is of no use any more
     const message = JSON.parse(text)
     const { type, data, ref, revision } = message
     if (typeof type !== 'string' || typeof data !== 'object') throw new TypeError('no message')
@@ -522,6 +536,7 @@ class Conversation {
       this.#maxBytes = data.maxMessageBytes
       this.#heartbeat = this.timing.heartbeat ?? data.heartbeatSeconds
       this.#beatAt = now + this.#heartbeat
+      this.#enter(data.restaurant)
     } else if (type === 'SYNC_RESPONSE') {
       this.#sync(data, now)
     } else if (type === 'HEARTBEAT') {
@@ -537,6 +552,24 @@ class Conversation {
       this.#change(message, now)
     }
     this.tick(now)
+  }
+
+  /** Nothing of one restaurant is sent to another or shown in it, whatever address or token leads there. */
+  #enter(restaurant) {
+    if (this.#restaurant !== null && this.#restaurant !== restaurant) {
+      if (this.outbox.pending.length) {
+        this.hangUp = `what is pending is for restaurant '${this.#restaurant}', and this is '${restaurant}'`
+        this.#isElsewhere = true
+        return
+      }
+      // The restaurants of a database share its epoch: the cursor would be taken for one of this restaurant.
+      this.replica.forget()
+      this.#tell('view')
+    }
+    if (restaurant !== this.#restaurant) {
+      this.#restaurant = restaurant
+      this.replica.save('restaurant', restaurant)
+    }
   }
 
   #change(message, now) {

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster import free_port
 from tests.library.driven import Driven, driven
-from tests.library.scripted import DISH, ORDER, TABLE, ScriptedRelay, seated, snapshot
+from tests.library.scripted import DISH, EPOCH, ORDER, TABLE, ScriptedRelay, seated, snapshot
 from tests.waiting import until
 
 Row = dict[str, Any]
@@ -253,6 +253,28 @@ async def test_a_relay_that_talks_nonsense_is_left(scripted: ScriptedRelay, term
     await line.says_text(text)
     assert (await (await scripted.line()).welcomes())["revision"] == 4
     assert set((await terminal.report())["view"]["tables"]) == {"t1"}
+
+
+async def test_in_another_restaurant_it_starts_over(scripted: ScriptedRelay, terminal: Driven) -> None:
+    line = await scripted.line()
+    await line.syncs(4, categories=["Tea"], settings={"theme": "dark"})
+    await terminal.is_live(4)
+    line.breaks()
+    line = await scripted.line()
+    # It has asked with its cursor before it is told where it is; the restaurants of a database share an epoch.
+    assert (await line.welcomes(restaurant="bistro"))["revision"] == 4
+    await line.says("SYNC_RESPONSE", {"mode": "changes", "epoch": EPOCH, "from": 4, "revision": 5})
+    there = {**TABLE, "id": "t9"}
+    await line.changes(5, there)
+    assert (await line.hears("SYNC_REQUEST"))["data"] == {}
+    await line.says("SYNC_RESPONSE", snapshot(5, tables=[there]))
+    await terminal.is_live(5)
+    await terminal.do("stop")  # and what it holds is stored
+    await terminal.kill()
+    await terminal.start()
+    assert (await (await scripted.line()).welcomes(restaurant="bistro"))["revision"] == 5
+    view = (await terminal.report())["view"]
+    assert (view["tables"], view["categories"], view["settings"]) == ({"t9": there}, [], {})
 
 
 # --- signs of life

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.library.driven import Driven, driven
-from tests.library.scripted import TABLE, ScriptedRelay, seated, snapshot
+from tests.library.scripted import EPOCH, TABLE, ScriptedRelay, seated, snapshot
+from tests.waiting import until
 
 Row = dict[str, Any]
 
@@ -281,3 +282,26 @@ async def test_an_order_id_is_given_out_when_the_relay_can_be_asked(scripted: Sc
     await line.syncs(4)
     await line.acknowledges(await line.hears("NEXT_ORDER_ID"), 4, orderId="POS-11222026-002")
     assert await asking == "POS-11222026-002"
+
+
+async def test_what_is_pending_is_not_sent_to_another_restaurant(scripted: ScriptedRelay, terminal: Driven) -> None:
+    line = await scripted.line()
+    await line.syncs(4)
+    await terminal.is_live(4)
+    id_ = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 2})
+    await line.hears("UPDATE_TABLE")
+    line.breaks()
+    line = await scripted.line()
+    # The two share an epoch, and perhaps an origin with its storage.
+    await line.welcomes(restaurant="bistro")
+    await line.says("SYNC_RESPONSE", snapshot(9, "too-old", tables=[]))
+    report = await terminal.reports(lambda r: r["state"] == "refused")
+    assert ("default" in report["why"], "bistro" in report["why"]) == (True, True)
+    assert (report["pending"], report["revision"], set(report["view"]["tables"])) == ([id_], 4, {"t1"})
+    await until(lambda: line.closed is not None)
+    await line.hears_no_more()
+    await terminal.do("start")
+    line = await scripted.line()
+    assert (await line.welcomes())["revision"] == 4
+    await line.says("SYNC_RESPONSE", {"mode": "changes", "epoch": EPOCH, "from": 4, "revision": 4})
+    assert (await line.hears("UPDATE_TABLE"))["id"] == id_
