@@ -1027,27 +1027,61 @@ export function indexedDbStore(name = 'minipos-sync') {
 export function fileStore(path) {
   let file = null
   let length = 0
+  const put = async (target, line, at) => {
+    const { bytesWritten } = await target.write(line, at)
+    // A disk that is nearly full takes a part, and does not call that an error.
+    if (bytesWritten < bytesOf(line)) throw new Error('the disk is full')
+    return bytesWritten
+  }
+  const anew = async (kept) => {
+    const { open, rename } = await import('node:fs/promises')
+    const made = await open(`${path}.new`, 'w')
+    try {
+      const written = await put(made, JSON.stringify({ clear: false, values: [...kept] }) + '\n', 0)
+      await made.sync()
+      await rename(`${path}.new`, path)
+      return [made, written]
+    } catch (error) {
+      await made.close()
+      throw error
+    }
+  }
+  // Whoever loads a file makes it anew, so two processes would not see each other's: what the first one wrote were lost.
+  const isOurs = async () => {
+    const { stat } = await import('node:fs/promises')
+    const [own, named] = await Promise.all([file.stat({ bigint: true }), stat(path, { bigint: true })])
+    if (own.ino !== named.ino) throw new Error(`another process has taken ${path}; a store belongs to one terminal`)
+  }
   return {
     async load() {
-      const { open, readFile, rename } = await import('node:fs/promises')
+      const { open, readFile, rm } = await import('node:fs/promises')
       const { dirname } = await import('node:path')
-      const text = await readFile(path, 'utf8').catch((error) => {
-        if (error.code === 'ENOENT') return ''
+      const bytes = await readFile(path).catch((error) => {
+        if (error.code === 'ENOENT') return new Uint8Array()
         throw error
       })
       const kept = new Map()
       // What follows the last newline was being written when the power went.
-      for (const line of text.split('\n').slice(0, -1)) {
+      const end = bytes.lastIndexOf(10) + 1
+      for (const line of new TextDecoder().decode(bytes.subarray(0, end)).split('\n').slice(0, -1)) {
         const { clear, values } = JSON.parse(line)
         if (clear) for (const key of [...kept.keys()]) if (key.startsWith('row/')) kept.delete(key)
         for (const [key, value] of values) value === undefined ? kept.delete(key) : kept.set(key, value)
       }
       await file?.close()
-      file = await open(`${path}.new`, 'w')
-      length = (await file.write(JSON.stringify({ clear: false, values: [...kept] }) + '\n')).bytesWritten
-      await file.sync()
-      await rename(`${path}.new`, path)
-      // Without this a power cut may bring the old file back, and with it go all later lines.
+      file = null
+      try {
+        ;[file, length] = await anew(kept)
+      } catch (error) {
+        if (end === 0) throw error
+        // On a disk that is full the old file will do: what is pending in it can be sent.
+        console.warn('the store could not be made small', error)
+        await rm(`${path}.new`, { force: true })
+        file = await open(path, 'r+')
+        length = end
+        await file.truncate(length)
+      }
+      // Without this a power cut may bring the file of before back, and with it go all later lines.
       const folder = await open(dirname(path))
       await folder.sync()
       await folder.close()
@@ -1057,11 +1091,12 @@ export function fileStore(path) {
       // JSON has no undefined: an entry of one element removes its key.
       const entries = values.map(([key, value]) => (value === undefined ? [key] : [key, value]))
       try {
-        const line = JSON.stringify({ clear, values: entries }) + '\n'
-        const { bytesWritten } = await file.write(line, length)
-        if (bytesWritten < bytesOf(line)) throw new Error('the disk is full')
-        if (urgent) await file.sync()
-        length += bytesWritten
+        const written = await put(file, JSON.stringify({ clear, values: entries }) + '\n', length)
+        if (urgent) {
+          await file.sync()
+          await isOurs()
+        }
+        length += written
       } catch (error) {
         await file.truncate(length) // half a line would spoil the next
         throw error
