@@ -71,6 +71,7 @@ class Terminal:
         self._saved = asyncio.Event()  # set and replaced whenever a batch is on the disk
         self._saving: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
         self._loaded = False
         self._store_at = 0.0  # after a failure of the store, when what nobody waits for is tried again
 
@@ -78,20 +79,22 @@ class Terminal:
 
     async def start(self) -> None:
         """Load what is stored and connect, again and again; after `refused` or `stop`, try anew."""
-        if self._running is not None and not self._running.done():
-            return
-        if not self._loaded:
-            saved = await self._on_disk(self._store.load)
-            self._talk = Conversation(saved, timing=self._timing, **self._hello)
-            self._loaded = True
-        self._running = asyncio.create_task(self._run(), name="terminal")
-        self._settle()
+        async with self._starting:
+            if self._running is not None and not self._running.done():
+                return
+            if not self._loaded:
+                saved = await self._on_disk(self._store.load)
+                self._talk = Conversation(saved, timing=self._timing, **self._hello)
+                self._loaded = True
+            self._running = asyncio.create_task(self._run(), name="terminal")
+            self._settle()
 
     async def stop(self) -> None:
         """Say goodbye and save. What is pending stays in the store."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        async with self._starting:
+            if self._running is not None:
+                self._running.cancel()
+                await asyncio.wait([self._running])
         self._talk.stopped()
         self._settle()
         while self._saving is not None:
@@ -251,8 +254,11 @@ class Terminal:
             self._settle()
             try:
                 code, reason = await self._connect()
-            except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
+            except (OSError, InvalidHandshake, InvalidURI) as error:
                 code, reason = _refusal(error)
+            except Exception as error:  # a terminal that is gone must not look as it did before
+                log.exception("the connection failed")
+                code, reason = LOST, repr(error)
             talk.closed(loop.time(), code, reason)
             self._settle()
             if talk.status.retry_at is None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from pathlib import Path
 
 import pytest
 
+from relay.terminal import SqliteStore, Terminal, Timing
 from tests.library.driven import Driven, driven, needs
 from tests.library.scripted import ScriptedRelay
+from tests.waiting import until
 
 MANY = 20
 
@@ -50,3 +53,24 @@ async def test_a_file_that_another_process_has_taken_takes_nothing_more(
         await second.kill()
         await second.start()
         assert (await second.report())["pending"] == [kept]
+
+
+async def test_a_python_terminal_that_is_stopped_while_it_starts_is_stopped(
+    scripted: ScriptedRelay, tmp_path: Path
+) -> None:
+    terminal = Terminal(scripted.url, store=SqliteStore(tmp_path / "terminal"))
+    await asyncio.gather(terminal.start(), terminal.start(), terminal.stop())
+    assert (terminal.status.state, terminal.status.why) == ("offline", "stopped")
+    await terminal.start()
+    await (await scripted.line()).welcomes()
+    assert len(scripted.lines) == 1
+    await terminal.close()
+
+
+@pytest.mark.parametrize("host", ["x" * 70, "127.0.0.1:99999"])
+async def test_a_python_terminal_with_an_impossible_address_says_so(host: str) -> None:
+    """Whatever connecting raises, it does not end a terminal that looks as if it were connecting."""
+    async with Terminal(f"ws://{host}/ws", timing=Timing(first_delay=60.0)) as terminal:
+        await until(lambda: terminal.status.retry_at is not None)
+        assert terminal.status.state == "offline"
+        assert terminal.status.why

@@ -243,10 +243,12 @@ async def test_a_stopped_terminal_says_goodbye_and_stays_away(scripted: Scripted
 
 NO_DATA = '{"type": "HEARTBEAT", "data": null}'
 NO_ROW = '{"type": "UPDATE_TABLE", "revision": 5, "data": {"action": "update", "data": null}}'
+ROWS = '{"type": "UPDATE_TABLE", "revision": 5, "data": {"action": "update", "data": []}}'
 NO_VERSION = '{"type": "UPDATE_TABLE", "revision": 5, "data": {"action": "add", "data": {"id": "t2"}}}'
+DEEP = "[" * 100_000
 
 
-@pytest.mark.parametrize("text", ["nonsense", "[]", NO_DATA, NO_ROW, NO_VERSION])
+@pytest.mark.parametrize("text", ["nonsense", "[]", NO_DATA, NO_ROW, ROWS, NO_VERSION, DEEP], ids=range(7))
 async def test_a_relay_that_talks_nonsense_is_left(scripted: ScriptedRelay, terminal: Driven, text: str) -> None:
     line = await scripted.line()
     await line.syncs(4)
