@@ -20,6 +20,8 @@ ADVICE = {
     "FORBIDDEN": "this terminal may not do that; ask a manager",
     "INTERNAL": "report it to whoever runs the relay; its log has the details",
 }
+# What a terminal says without an id, and gets no ACK for: kept, it would hold up what is behind it for ever.
+SAID = ("CLIENT_CONNECTED", "CLIENT_DISCONNECTED", "HEARTBEAT", "SYNC_REQUEST")
 
 
 @dataclass(eq=False)
@@ -95,7 +97,12 @@ class Outbox:
         self._refusals = 0  # retryable ones of the first mutation
 
     def want(self, client_id: str, type_: str, data: Row, *, now_ms: int, if_version: int | None) -> Mutation:
-        """Take in a mutation; it is sent once `stored`. Raises TypeError, ValueError for what is no JSON."""
+        """Take in a mutation; it is sent once `stored`.
+
+        Raises TypeError or ValueError for what is no JSON or no mutation.
+        """
+        if type_ in SAID:
+            raise ValueError(f"{type_} is no mutation")
         # Keys sort in the order of wanting, even if the machine's clock was set back meanwhile.
         last = int(self._last_key[7:22] or 0)
         count = int(self._last_key[23:29]) + 1 if now_ms <= last else 0
@@ -115,7 +122,7 @@ class Outbox:
 
     def dismiss(self, mutation: Mutation) -> None:
         """Forget a mutation that was refused: somebody knows."""
-        self.refused.remove(mutation)
+        self.refused = [one for one in self.refused if one is not mutation]
         self._replica.save(mutation.key, None)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -184,14 +185,16 @@ def foreseen(state: State, wanted: Iterable[tuple[str, Row]]) -> State:
     view = State(**vars(state))
     copied: set[str] = set()
     for type_, data in wanted:
-        if type_ == "UPDATE_SETTINGS":
-            view.settings = {**view.settings, **data}
-        elif type_ in LISTS and isinstance(data.get("data", {}), dict) and "action" in data:
-            name = LISTS[type_]
-            if name not in copied:
-                setattr(view, name, dict(view.rows(name)))
-                copied.add(name)
-            _foresee(view, name, data["action"], data.get("data") or {})
+        # What has not the form it must have changes nothing: it will be refused, and the rest is to be seen meanwhile.
+        with suppress(Exception):
+            if type_ == "UPDATE_SETTINGS":
+                view.settings = {**view.settings, **data}
+            elif type_ in LISTS:
+                name = LISTS[type_]
+                if name not in copied:
+                    setattr(view, name, dict(view.rows(name)))
+                    copied.add(name)
+                _foresee(view, name, data["action"], data.get("data") or {})
     return view
 
 

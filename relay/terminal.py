@@ -224,10 +224,15 @@ class Terminal:
         return await self.change("UPDATE_SETTINGS", settings)
 
     async def next_order_id(self) -> str:
-        """An order id that nobody else gets; it waits until the relay can be asked."""
-        answer = (await self.answered(await self.change("NEXT_ORDER_ID", {}))).answer
-        assert answer is not None, "NEXT_ORDER_ID is not refused"
-        return str(answer["orderId"])
+        """An order id that nobody else gets; it waits until the relay can be asked.
+
+        Raises PermissionError where this terminal may not ask for one.
+        """
+        mutation = await self.answered(await self.change("NEXT_ORDER_ID", {}))
+        if mutation.answer is None:
+            self.dismiss(mutation)
+            raise PermissionError(mutation.error and mutation.error["message"])
+        return str(mutation.answer["orderId"])
 
     async def answered(self, mutation: Mutation) -> Mutation:
         """Wait until a mutation is acknowledged or refused; its `state` says which."""

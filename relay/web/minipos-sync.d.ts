@@ -107,7 +107,7 @@ export interface Options {
   store?: Store
   timing?: Timing
   /** Where there is none by itself, as in Node 20 without --experimental-websocket. */
-  WebSocket?: new (url: URL) => WebSocket
+  WebSocket?: new (url: any) => any
 }
 
 export interface ChangeOptions {
@@ -146,6 +146,7 @@ export class Terminal {
   dish(action: string, row: object, options?: ChangeOptions): Promise<Mutation>
   order(action: string, row?: object, options?: ChangeOptions): Promise<Mutation>
   settings(settings: object): Promise<Mutation>
+  /** Fails where this terminal may not ask for one. */
   nextOrderId(): Promise<string>
   answered(mutation: Mutation): Promise<Mutation>
   dismiss(mutation: Mutation): void

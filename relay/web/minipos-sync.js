@@ -27,6 +27,8 @@ const ADVICE = {
   FORBIDDEN: 'this terminal may not do that; ask a manager',
   INTERNAL: 'report it to whoever runs the relay; its log has the details',
 }
+// What a terminal says without an id, and gets no ACK for: kept, it would hold up what is behind it for ever.
+const SAID = ['CLIENT_CONNECTED', 'CLIENT_DISCONNECTED', 'HEARTBEAT', 'SYNC_REQUEST']
 const RETRYABLE = ['BUSY', 'UNAVAILABLE', 'RATE_LIMITED']
 
 const ASKS = 3 // for what one hole hides; the last one for everything. Then the connection is given up
@@ -203,12 +205,16 @@ function foreseen(state, mutations) {
   const copied = new Set()
   for (const { type, data } of mutations) {
     const name = LISTS[type]
-    if (type === 'UPDATE_SETTINGS') {
-      view.settings = { ...view.settings, ...data }
-    } else if (name && typeof data.action === 'string' && typeof (data.data ?? {}) === 'object') {
-      if (!copied.has(name)) view[name] = new Map(view[name])
-      copied.add(name)
-      foresee(view, name, data.action, data.data ?? {})
+    try {
+      if (type === 'UPDATE_SETTINGS') {
+        view.settings = { ...view.settings, ...data }
+      } else if (name) {
+        if (!copied.has(name)) view[name] = new Map(view[name])
+        copied.add(name)
+        foresee(view, name, data.action, data.data ?? {})
+      }
+    } catch {
+      // It has not the form it must have and will be refused; the rest is to be seen meanwhile.
     }
   }
   return view
@@ -282,8 +288,9 @@ class Outbox {
     this.#lastKey = keys.at(-1) ?? ''
   }
 
-  /** Take in a mutation; it is sent once `stored`. Throws TypeError for what is no JSON. */
+  /** Take in a mutation; it is sent once `stored`. Throws TypeError for what is no JSON or no mutation. */
   want(clientId, type, data, ifVersion) {
+    if (SAID.includes(type)) throw new TypeError(`${type} is no mutation`)
     // Keys sort in the order of wanting, even if the machine's clock was set back meanwhile.
     const last = Number(this.#lastKey.slice(7, 22))
     const count = Date.now() <= last ? Number(this.#lastKey.slice(23, 29)) + 1 : 0
@@ -837,7 +844,12 @@ export class Terminal {
 
   /** An order id that nobody else gets; it waits until the relay can be asked. */
   async nextOrderId() {
-    return (await this.answered(await this.change('NEXT_ORDER_ID', {}))).answer.orderId
+    const mutation = await this.answered(await this.change('NEXT_ORDER_ID', {}))
+    if (mutation.error) {
+      this.dismiss(mutation)
+      throw new Error(mutation.error.message)
+    }
+    return mutation.answer.orderId
   }
 
   /** Wait until a mutation is acknowledged or refused; its `state` says which. */

@@ -305,3 +305,43 @@ async def test_what_is_pending_is_not_sent_to_another_restaurant(scripted: Scrip
     assert (await line.welcomes())["revision"] == 4
     await line.says("SYNC_RESPONSE", {"mode": "changes", "epoch": EPOCH, "from": 4, "revision": 4})
     assert (await line.hears("UPDATE_TABLE"))["id"] == id_
+
+
+async def test_what_has_not_its_form_hides_nothing_of_the_rest(scripted: ScriptedRelay, terminal: Driven) -> None:
+    line = await scripted.line()
+    await line.syncs(4)
+    await terminal.is_live(4)
+    await scripted.stop()  # and so it stays pending
+    wrong: list[tuple[str, object]] = [
+        ("UPDATE_TABLE", None),
+        ("UPDATE_TABLE", {"action": 5, "data": {"id": "t1"}}),
+        ("UPDATE_TABLE", {"action": "add_items", "data": {"id": "t1", "items": [None]}}),
+        ("UPDATE_MENU", {"action": "add_category", "data": [1]}),
+        ("UPDATE_SETTINGS", "dark"),
+    ]
+    for type_, data in wrong:
+        await terminal.do("change", type=type_, data=data)
+    await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 2})
+    report = await terminal.report()
+    assert len(report["pending"]) == len(wrong) + 1
+    assert report["view"]["tables"]["t1"] == {**TABLE, "seats": 2}
+
+
+async def test_what_gets_no_ack_is_not_kept(scripted: ScriptedRelay, terminal: Driven) -> None:
+    line = await scripted.line()
+    await line.syncs(4)
+    for type_ in ("CLIENT_CONNECTED", "CLIENT_DISCONNECTED", "HEARTBEAT", "SYNC_REQUEST"):
+        with pytest.raises(AssertionError, match="is no mutation"):
+            await terminal.do("change", type=type_, data={})
+    id_ = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 2})
+    assert (await line.hears("UPDATE_TABLE"))["id"] == id_
+
+
+async def test_an_order_id_that_is_refused_is_an_error(scripted: ScriptedRelay, terminal: Driven) -> None:
+    asking = asyncio.create_task(terminal.do("nextOrderId"))
+    line = await scripted.line()
+    await line.syncs(4)
+    await line.refuses(await line.hears("NEXT_ORDER_ID"), "FORBIDDEN")
+    with pytest.raises(AssertionError, match="it is FORBIDDEN"):
+        await asking
+    assert (await terminal.report())["refused"] == []
