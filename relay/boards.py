@@ -11,7 +11,7 @@ import psycopg
 
 from .board import Board
 from .database import QUICK_SECONDS, Database
-from .errors import DatabaseUnavailable, NotAllowed
+from .errors import DatabaseUnavailable
 from .presence import Presence
 
 ANSWER_SECONDS = 1.0  # for every relay that is not silent to answer
@@ -30,6 +30,7 @@ class Boards:
         self._asking: dict[int | None, asyncio.Task[list[dict[str, Any]]]] = {}
         self._asked_at: dict[int | None, float] = {}
         self._others: list[dict[str, Any]] = []  # without their boards, as they were known last
+        self._known_at = 0.0  # when that was
 
     async def all(self, restaurant_id: int | None) -> list[dict[str, Any]]:
         """Every relay, this one first, with what belongs to one restaurant, or to all (None).
@@ -56,10 +57,16 @@ class Boards:
         try:
             async with asyncio.timeout(QUICK_SECONDS):
                 found = await self._gather(restaurant_id)
-        except (DatabaseUnavailable, NotAllowed, TimeoutError, psycopg.Error):  # also where the schema is an older one
-            return [{**one, "known": False} for one in self._others]
+        except (DatabaseUnavailable, TimeoutError, psycopg.Error):  # also where the schema is an older one now
+            return [{**one, "known": False, "unheardSeconds": self._unheard(one)} for one in self._others]
+        self._known_at = time.monotonic()
         self._others = [{key: one[key] for key in OUTSIDE} | {"answered": False} for one in found]
         return found
+
+    def _unheard(self, one: dict[str, Any]) -> float:
+        """For how long nothing was heard of a relay that was known last when the database was there."""
+        before: float = one["unheardSeconds"]
+        return round(before + time.monotonic() - self._known_at, 1)
 
     async def _gather(self, restaurant_id: int | None) -> list[dict[str, Any]]:
         [(call_id,)] = await self._read("select pos.call_boards(%s)", restaurant_id)

@@ -234,6 +234,11 @@ async def test_without_the_database_the_board_still_says_what_is_known(windows: 
             await expect(page.locator(".relay", has_text="this one")).to_have_attribute("data-state", "down")
             await expect(page.locator(".health .bad")).to_contain_text("The database does not answer")
             await expect(page.locator('.relay[data-state="unknown"]')).to_have_count(1)
+            await expect(page.locator(".figure", has_text="Terminals")).to_contain_text("at least 0")
+            await expect(page.locator(".figure", has_text="Furthest behind")).not_to_contain_text("Nobody")
+            # It was heard of 5 s before at the most, and nobody can have heard of it since.
+            long_ago = re.compile(r"heard of ([6-9]\.\d s|\d\d s|\d+ min) ago")
+            await expect(page.locator('.relay[data-state="unknown"]')).to_contain_text(long_ago)
             cluster.restart()
             await expect(page.locator('.relay[data-state="healthy"]')).to_have_count(2)
 

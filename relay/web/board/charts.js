@@ -23,7 +23,9 @@ export const chart = (title) => {
     mark(line, 'd', open)
     mark(area, 'd', closed)
   }
-  return { box, show }
+  /** What was drawn stays, and is not of now. */
+  const stop = () => say(now, '–')
+  return { box, show, stop }
 }
 
 const paths = (points) => {

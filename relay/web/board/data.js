@@ -38,6 +38,7 @@ export const joined = (answer, before) => {
     changes: changesOf(answered),
     settledAt: Math.min(...answered.map((one) => one.at)) - ANSWERS_MS,
     count: answered.reduce((sum, one) => sum + one.terminalCount, 0),
+    isWhole: answered.length === instances.length, // or some relay has terminals of which nothing is known
     behind: Math.max(0, ...terminals.map((one) => one.behind)),
     lagging: answered.reduce((sum, one) => sum + one.lagging, 0),
     late: lateNow(answered),

@@ -129,8 +129,9 @@ const show = () => {
   showHealth(view.findings)
   const rate = pace.take(performance.now(), view.heads)
   say(tiles.relays, count(view.instances.length))
-  say(tiles.terminals, count(view.count))
-  say(tiles.behind, view.behind === 0 ? figureTexts.upToDate : figureTexts.behindBy(view.behind))
+  say(tiles.terminals, view.isWhole ? count(view.count) : figureTexts.atLeast(view.count))
+  const nobody = view.isWhole ? figureTexts.upToDate : figureTexts.none
+  say(tiles.behind, view.behind === 0 ? nobody : figureTexts.behindBy(view.behind))
   say(tiles.rate, count(rate < 10 ? Math.round(rate * 10) / 10 : Math.round(rate)))
   say(tiles.late, view.late === null ? figureTexts.none : duration(view.late))
   showChoice()

@@ -48,7 +48,9 @@ const fill = (item, one) => {
   say(parts.about, `${texts.version(one.version)}, ${since}`)
   if (!one.answered) {
     for (const name of FIGURES) say(parts[name], '–')
-    return // its charts stay as they were
+    parts.rate.stop()
+    parts.late.stop()
+    return
   }
   say(parts.terminals, count(one.terminalCount))
   say(parts.pending, count(one.pending))

@@ -45,6 +45,7 @@ export const figures = {
   none: '–',
   upToDate: 'Nobody',
   behindBy: (n) => changes(n),
+  atLeast: (n) => `at least ${count(n)}`,
 }
 
 export const token = {
