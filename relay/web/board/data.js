@@ -1,6 +1,6 @@
 // What the answers of /api/board come to: the terminals and changes of all relays together, and what is wrong.
 
-import { findings } from './texts.js'
+import { bySql, findings } from './texts.js'
 
 const PENDING_MANY = 100 // changes that wait at one relay, and it is worth a word
 const LAG_MANY = 50 // changes a relay is behind the database at a look: below that it is only on its way
@@ -31,6 +31,7 @@ export const joined = (answer, before) => {
     heads.set(slug, Math.max(heads.get(slug) ?? 0, head))
   }
   const terminals = answered.flatMap((one) => one.terminals.map((terminal) => shown(terminal, one, heads, before)))
+  remember(terminals)
   return {
     instances,
     terminals,
@@ -59,6 +60,19 @@ const shown = (terminal, instance, heads, before) => ({
 
 const missed = ({ restaurant, revision }, heads, before) =>
   Math.min(heads.get(restaurant) ?? 0, before.get(restaurant) ?? 0) - revision
+
+// The names of terminals, also of those that have left since: by restaurant and client id.
+const names = new Map()
+const NAMES = 5000
+
+const remember = (terminals) => {
+  if (names.size > NAMES) names.clear()
+  for (const { restaurant, clientId, name } of terminals) if (name) names.set(`${restaurant} ${clientId}`, name)
+}
+
+/** Who made a change, for people: the name of its terminal where that is known. */
+export const whoMade = ({ restaurant, clientId }) =>
+  clientId === 'database' ? bySql : (names.get(`${restaurant} ${clientId}`) ?? clientId)
 
 /** The changes of all relays, the newest first: each with where it came in and where it was passed on. */
 const changesOf = (answered) => {

@@ -1,7 +1,8 @@
 // The live log: every change as it is committed, by /api/changes, asked for only when the board has seen a head move.
 
 import { ask } from './asking.js'
-import { el, empty, keyed, mark, say } from './dom.js'
+import { keyOf, whoMade } from './data.js'
+import { el, empty, keyed, mark, say, withParts } from './dom.js'
 import { clock, details, did, log as texts } from './texts.js'
 
 const KEPT = 300 // changes that are listed, and searched
@@ -40,12 +41,14 @@ export const logSection = (onWay) => {
     if (paused === null) frozen = lines
     say(status, paused === null ? '' : texts.paused(paused))
     const words = find.value.trim().toLowerCase()
-    const chosen = frozen.filter((one) => (kind.value === '' || one.type === kind.value) && one.words.includes(words))
-    nothing.box.hidden = chosen.length > 0
+    // What is left out may be just what is looked for, so that is said whatever is chosen.
+    const isChosen = (one) => (kind.value === '' || one.type === kind.value) && wordsOf(one).includes(words)
+    const chosen = frozen.filter((one) => one.isNote || isChosen(one))
+    nothing.box.hidden = chosen.some((one) => !one.isNote)
     if (frozen.length === 0) nothing.say(texts.none, texts.noneHint)
     else nothing.say(texts.noneFound, texts.noneFoundHint)
     list.classList.toggle('several', several)
-    keyed(list, chosen, (one) => one.key, (one) => line(one, onWay))
+    keyed(list, chosen, (one) => one.key, (one) => line(one, onWay), (item, one) => say(item.parts.who, who(one)))
   }
 
   const add = (fresh) => {
@@ -95,30 +98,36 @@ export const logSection = (onWay) => {
     lines = []
     draw()
   }
-  return { box, show, forget }
+  /** What a change did, in words, where it is listed. */
+  const what = (key) => lines.find((one) => keyOf(one) === key && !one.isNote)?.what
+  return { box, show, forget, what }
 }
+
+// A terminal may say its name later than it is heard of.
+const who = (one) => (one.isNote ? '' : whoMade(one))
+const wordsOf = (one) => `${one.words} ${who(one)}`.toLowerCase()
 
 const entry = (restaurant, message) => {
   const { type, data, revision, clientId, timestamp } = message
   const [action, row] = type === 'UPDATE_SETTINGS' ? ['update', data] : [data.action, data.data ?? {}]
   const what = did(type, action, row)
   const more = details(type, action, row).join(', ')
-  const who = clientId === 'database' ? texts.bySql : clientId
-  const words = [what, more, who, restaurant, revision, row.id ?? ''].join(' ').toLowerCase()
-  return { key: `${restaurant}#${revision}#${timestamp}`, restaurant, revision, type, at: timestamp, who, what, more, words }
+  const words = [what, more, clientId, restaurant, revision, row.id ?? ''].join(' ')
+  return { key: `${restaurant}#${revision}#${timestamp}`, restaurant, revision, type, at: timestamp, clientId, what, more, words }
 }
 
 // What is no change: it stands behind the revision up to which something is left out.
 const note = (restaurant, revision, at, text) => ({
-  key: `${restaurant}#${revision}#${text}`, isNote: true, restaurant, revision, type: '', at, who: '', what: text, more: '',
-  words: text.toLowerCase(),
+  key: `${restaurant}#${revision}#${text}`, isNote: true, restaurant, revision, type: '', at, clientId: '', what: text, more: '',
 })
 
-const line = (one, onWay) =>
-  el('li', { class: one.isNote ? 'log-line note' : 'log-line', 'data-revision': one.isNote ? null : one.revision },
+const line = (one, onWay) => {
+  const who = el('span')
+  return withParts(el('li', { class: one.isNote ? 'log-line note' : 'log-line', 'data-revision': one.isNote ? null : one.revision },
     el('time', { class: 'mono muted', datetime: new Date(one.at).toISOString() }, clock(one.at)),
     one.isNote
       ? el('span')
       : el('button', { class: 'link mono', type: 'button', 'aria-label': `${texts.way}: ${one.revision}`, title: texts.way, onclick: () => onWay(one.restaurant, one.revision) }, `#${one.revision}`),
     el('span', { class: 'wrap log-what' }, el('span', { class: 'strong' }, one.what), one.more ? ` ${one.more}` : ''),
-    el('span', { class: 'muted small wrap log-who' }, one.who, el('span', { class: 'log-restaurant' }, ` · ${one.restaurant}`)))
+    el('span', { class: 'muted small wrap log-who', title: one.clientId }, who, el('span', { class: 'log-restaurant' }, ` · ${one.restaurant}`))), { who })
+}

@@ -28,7 +28,8 @@ const choice = el('select', { class: 'input', 'aria-label': page.restaurant, onc
 const themeButton = el('button', { class: 'button quiet icon-only', type: 'button', onclick: () => theme.next() }, icon('theme'))
 const health = el('ul', { class: 'health' })
 const tiles = Object.fromEntries(['relays', 'terminals', 'behind', 'rate', 'late'].map((name) => [name, el('dd', {})]))
-const [relays, terminals, ways] = [relaysSection(), terminalsSection(), waysSection()]
+const [relays, terminals] = [relaysSection(), terminalsSection()]
+const ways = waysSection((key) => log.what(key))
 const log = logSection(ways.choose)
 const form = tokenForm()
 
@@ -138,7 +139,7 @@ const show = () => {
   relays.show(view)
   terminals.show(view)
   ways.show(view)
-  log.show(view)
+  log.show(view).then(() => ways.show(view)) // which calls the rows by what the log knows of them
 }
 
 const showLive = () => {

@@ -184,6 +184,7 @@ export const way = {
   total: (ms, n) => `${duration(ms)} from its revision to ${terminals(n)}`,
   byHand: 'Made in SQL, not through a relay',
   unknown: 'Where it came in is not known any more',
+  gone: (revision) => `The way of #${revision} is not known any more: relays keep those of a restaurant’s last 50 changes.`,
   missing: (n) => `${terminals(n)} still ${n === 1 ? 'lacks' : 'lack'} it`,
   from: (name) => `Taken in by ${name}`,
   to: (name) => `Passed on by ${name}`,
@@ -210,6 +211,8 @@ export const way = {
   after: 'After the first',
 }
 
+export const bySql = 'psql'
+
 export const log = {
   heading: 'Live log',
   find: 'Find',
@@ -220,13 +223,12 @@ export const log = {
   resume: 'Go on',
   paused: (n) => (n ? `Paused; ${changes(n)} since` : 'Paused'),
   none: 'No change yet',
-  noneHint: 'Every change of the restaurant is listed here as it is committed.',
+  noneHint: 'The changes of every restaurant that has a terminal connected are listed here as they are committed.',
   noneFound: 'No change is like that',
   noneFoundHint: 'Clear the field, or choose everything.',
   skipped: (n) => `${changes(n)} came too fast to be listed`,
   pruned: 'Older changes are pruned',
   way: 'Show its way',
-  bySql: 'psql',
   columns: { when: 'When', revision: 'Revision', who: 'Who', what: 'What' },
 }
 
@@ -244,19 +246,34 @@ export const did = (type, action, row) => {
   return `${type} ${action}`
 }
 
+/** The same where nothing is known of the row but its id, which is no table's number and no dish's name. */
+export const didTo = (type, action, id) => {
+  if (action.endsWith('_category')) return did(type, action, { name: id })
+  return did(type, action, { id: type === 'UPDATE_ORDER' ? id : `with the id ${id}` })
+}
+
+// A sum of money in figures; a number has lost its last zero on the way, and may have got digits that nobody wrote.
+const sum = (value) =>
+  typeof value === 'number' && !Number.isInteger(value)
+    ? value.toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 })
+    : value.toLocaleString('en')
+
 /** What stands in the row that a person would look for. */
 export const details = (type, action, row) => {
   if (type === 'UPDATE_SETTINGS') return [row.restaurantName, row.theme && `theme ${row.theme}`].filter(Boolean)
   if (action.startsWith('delete') || action === 'clear') return []
   const lines = row.orderItems ?? row.items
+  const hasLines = Array.isArray(lines) && lines.length > 0
+  // What an empty table would cost says nothing.
+  const total = type === 'UPDATE_TABLE' ? (hasLines ? row.orderTotal : null) : row.total
   return [
     row.status,
     row.customer?.name ?? row.customerName ?? (typeof row.customer === 'string' ? row.customer : undefined),
     row.guests != null && many(row.guests, 'guest', 'guests'),
     row.tableNumber != null && `table ${row.tableNumber}`,
-    Array.isArray(lines) && lines.length > 0 && many(lines.length, 'line', 'lines'),
-    row.price != null && `price ${row.price}`,
+    hasLines && many(lines.length, 'line', 'lines'),
+    row.price != null && `price ${sum(row.price)}`,
     row.category,
-    (row.orderTotal ?? row.total) != null && `total ${row.orderTotal ?? row.total}`,
+    total != null && `total ${sum(total)}`,
   ].filter((one) => typeof one === 'string' && one !== '')
 }

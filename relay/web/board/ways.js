@@ -1,26 +1,32 @@
 // A change's way: the newest changes in a list, and of the chosen one every step with its time, relay by relay.
 
-import { keyOf, span } from './data.js'
+import { keyOf, span, whoMade } from './data.js'
 import { el, empty, keyed, mark, say, withParts } from './dom.js'
-import { clock, did, duration, way as texts } from './texts.js'
+import { clock, didTo, duration, way as texts } from './texts.js'
 
 const LISTED = 12
 
-/** The section; `show(view)` takes what data.joined made, `choose(restaurant, revision)` pins a change. */
-export const waysSection = () => {
+/**
+ * The section; `show(view)` takes what data.joined made, `choose(restaurant, revision)` pins a change, and `known(key)`
+ * gives what a change did in words, where the log has it: a way has no more of the row than its id.
+ */
+export const waysSection = (known) => {
+  const what = (one) => known(one.key) ?? didTo(one.type, one.action, one.rowId ?? '')
   let view = null
   let pinned = null // the key of the chosen change; null: the newest
   const list = el('ul', { class: 'way-list', 'aria-label': texts.list })
   const follow = el('button', { class: 'button small-button', type: 'button', 'aria-pressed': 'true', onclick: () => pin(null) }, texts.newest)
-  const detail = drawn()
+  const detail = drawn(what)
+  const gone = el('p', { class: 'small warm-text pad', role: 'status', hidden: true })
   const nothing = empty('way')
   const parts = el('div', { class: 'way' }, list, detail.box)
   const box = el('section', { id: 'way', 'aria-labelledby': 'way-heading' },
     el('div', { class: 'section-head' }, el('h2', { id: 'way-heading', tabindex: '-1' }, texts.heading), follow),
-    el('div', { class: 'card' }, parts, nothing.box, el('p', { class: 'muted small pad' }, texts.note)))
+    el('div', { class: 'card' }, gone, parts, nothing.box, el('p', { class: 'muted small pad' }, texts.note)))
   nothing.say(texts.none, texts.noneHint)
 
   const pin = (key) => {
+    gone.hidden = true
     pinned = key
     show(view)
   }
@@ -42,16 +48,19 @@ export const waysSection = () => {
     keyed(list, listed, (one) => one.key, () => entry((key) => pin(key)), (item, one) => {
       item.key = one.key
       mark(item.parts.button, 'aria-current', one === chosen ? 'true' : null)
-      say(item.parts.what, did(one.type, one.action, { id: one.rowId ?? '' }))
-      say(item.parts.who, `${clock(one.given)} · ${one.clientId}${several ? ` · ${one.restaurant}` : ''}`)
+      say(item.parts.what, what(one))
+      say(item.parts.who, `${clock(one.given)} · ${whoMade(one)}${several ? ` · ${one.restaurant}` : ''}`)
       say(item.parts.late, duration(span(one).late))
     })
     detail.show(chosen)
   }
   const choose = (restaurant, revision) => {
     const key = keyOf({ restaurant, revision })
-    if (!view?.changes.some((one) => one.key === key)) return
-    pin(key)
+    if (view === null) return
+    const isKnown = view.changes.some((one) => one.key === key)
+    if (isKnown) pin(key)
+    gone.hidden = isKnown
+    say(gone, texts.gone(revision))
     box.querySelector('h2').focus()
     box.scrollIntoView({ block: 'start' })
   }
@@ -68,7 +77,7 @@ const entry = (pin) => {
 }
 
 // The chosen change: its total, a bar a part in one scale, and the same steps as a table for who reads figures.
-const drawn = () => {
+const drawn = (what) => {
   const [title, total, missing] = [el('h3', { class: 'wrap' }), el('p'), el('p', { class: 'small warm-text' })]
   const lanes = el('div', { class: 'lanes', 'aria-hidden': 'true' })
   const body = el('tbody')
@@ -81,7 +90,7 @@ const drawn = () => {
   const box = el('div', { class: 'way-detail' }, title, total, missing, lanes, legend, table)
   const show = (change) => {
     const { from, to, terminals, missing: left, late } = span(change)
-    say(title, `${did(change.type, change.action, { id: change.rowId ?? '' })} · ${change.restaurant} #${change.revision}`)
+    say(title, `${what(change)} · ${change.restaurant} #${change.revision}`)
     say(total, texts.total(late, terminals))
     missing.hidden = left === 0
     say(missing, texts.missing(left))
