@@ -216,6 +216,10 @@ async def test_a_relay_that_is_killed_turns_red_until_it_is_started_again(
         await expect(card).to_have_attribute("data-state", "silent")
         await expect(card.locator(".chip.bad")).to_have_text("Silent")
         await expect(page.locator(".health .bad")).to_contain_text("is silent")
+        spoken = page.get_by_role("status").filter(has_text="is silent")
+        said, shown = await spoken.text_content(), await page.locator(".health").text_content()
+        await expect(page.locator(".health")).not_to_have_text(shown or "")  # it says for how long
+        assert await spoken.text_content() == said
         assert await violations(page) == []
         await other.start()
         await expect(card).to_have_attribute("data-state", "healthy")

@@ -114,29 +114,30 @@ export const span = (change) => {
   return { from, to, terminals, missing, late: Math.max(0, written - change.given) }
 }
 
-// What is wrong, the worst first: [kind of colour, text].
+// What is wrong, the worst first: kind of colour, text, and a key that stays the same while figures in the text change.
 const wrong = (instances, answered, terminals) => {
   const found = []
-  const add = (colour, text) => found.push({ colour, ...text })
-  for (const one of instances) {
-    if (one.state === 'down') add('bad', findings.down(one.name, one.problems))
-    if (one.state === 'silent') add('bad', findings.silent(one.name, one.unheardSeconds * 1000))
-    if (one.state === 'unanswered') add('bad', findings.unanswered(one.name))
+  const add = (colour, key, text) => found.push({ colour, key, ...text })
+  for (const { id, name, state, problems, unheardSeconds } of instances) {
+    if (state === 'down') add('bad', `down ${id}`, findings.down(name, problems))
+    if (state === 'silent') add('bad', `silent ${id}`, findings.silent(name, unheardSeconds * 1000))
+    if (state === 'unanswered') add('bad', `unanswered ${id}`, findings.unanswered(name))
   }
-  for (const one of answered) {
-    if (one.state === 'degraded') add('warm', findings.degraded(one.name, one.problems))
-    if (one.state === 'draining') add('calm', findings.draining(one.name))
-    if (one.lag >= LAG_MANY) add('warm', findings.lag(one.name, one.lag))
-    if (one.pending >= PENDING_MANY) add('warm', findings.pending(one.name, one.pending))
+  for (const { id, name, state, problems, lag, pending } of answered) {
+    if (state === 'degraded') add('warm', `degraded ${id}`, findings.degraded(name, problems))
+    if (state === 'draining') add('calm', `draining ${id}`, findings.draining(name))
+    if (lag >= LAG_MANY) add('warm', `lag ${id}`, findings.lag(name, lag))
+    if (pending >= PENDING_MANY) add('warm', `pending ${id}`, findings.pending(name, pending))
   }
   const queue = Math.max(0, ...answered.map((one) => one.queueUsage))
-  if (queue > QUEUE_PART) add('warm', findings.queue(queue))
+  if (queue > QUEUE_PART) add('warm', 'queue', findings.queue(queue))
   const lagging = answered.reduce((sum, one) => sum + one.lagging, 0)
-  if (lagging > 0) add('warm', findings.lagging(lagging))
+  if (lagging > 0) add('warm', 'lagging', findings.lagging(lagging))
   if (found.length === 0) {
     const count = answered.reduce((sum, one) => sum + one.terminalCount, 0)
     const behind = terminals.filter((one) => one.behind > 0 && one.isLive).length
-    add('good', behind > 0 ? findings.behind(behind, instances.length, count) : findings.well(instances.length, count))
+    const text = behind > 0 ? findings.behind(behind, instances.length, count) : findings.well(instances.length, count)
+    add('good', 'well', text)
   }
   const order = ['bad', 'warm', 'calm', 'good']
   return found.sort((a, b) => order.indexOf(a.colour) - order.indexOf(b.colour))

@@ -27,6 +27,7 @@ const live = el('span', { class: 'chip', id: 'live' }, el('span', { class: 'dot'
 const choice = el('select', { class: 'input', 'aria-label': page.restaurant, onchange: () => choose(choice.value) })
 const themeButton = el('button', { class: 'button quiet icon-only', type: 'button', onclick: () => theme.next() }, icon('theme'))
 const health = el('ul', { class: 'health' })
+const spoken = el('p', { class: 'visually-hidden', role: 'status' })
 const tiles = Object.fromEntries(['relays', 'terminals', 'behind', 'rate', 'late'].map((name) => [name, el('dd', {})]))
 const [relays, terminals] = [relaysSection(), terminalsSection()]
 const ways = waysSection((key) => log.what(key))
@@ -46,7 +47,7 @@ document.body.append(
     el('div', { class: 'top-tools' }, live, choice,
       el('a', { class: 'button quiet floor-link', href: restaurant ? `/?restaurant=${encodeURIComponent(restaurant)}` : '/', title: page.floorHint }, icon('floor'), el('span', {}, page.floor)),
       themeButton)),
-  el('main', {}, el('div', { id: 'health', tabindex: '-1', role: 'status' }, health), form.box, content))
+  el('main', {}, el('div', { id: 'health', tabindex: '-1' }, health), spoken, form.box, content))
 
 const showTheme = () => {
   mark(themeButton, 'aria-label', page.theme[theme.choice])
@@ -94,7 +95,11 @@ function tokenForm() {
 
 const showHealth = (found) => {
   document.title = found.length && found[0].colour !== 'good' ? `${found[0].title} – ${page.title}` : page.title
-  keyed(health, found, (one) => one.title, () => {
+  // Said when something else is wrong, and not whenever a figure in it is another.
+  const keys = found.map((one) => one.key).join()
+  if (spoken.keys !== keys) say(spoken, found.map((one) => `${one.title}. ${one.todo}`).join(' '))
+  spoken.keys = keys
+  keyed(health, found, (one) => one.key, () => {
     const [title, todo] = [el('strong'), el('span')]
     return withParts(el('li', {}, el('span', { class: 'dot', 'aria-hidden': 'true' }), el('div', {}, title, todo)), { title, todo })
   }, (item, one) => {
@@ -169,9 +174,11 @@ const fail = (error) => {
     return false
   }
   if (error instanceof Refused && error.status === 503) {
-    showHealth([{ colour: 'bad', ...findings.away }, ...(view?.findings ?? []).filter((one) => one.colour !== 'good')])
+    const others = (view?.findings ?? []).filter((one) => one.colour !== 'good')
+    showHealth([{ colour: 'bad', key: 'away', ...findings.away }, ...others])
   } else {
-    showHealth([{ colour: 'bad', ...(error instanceof Refused ? findings.refused(error.message) : findings.lost()) }])
+    const [key, text] = error instanceof Refused ? ['refused', findings.refused(error.message)] : ['lost', findings.lost()]
+    showHealth([{ colour: 'bad', key, ...text }])
   }
   return true
 }
