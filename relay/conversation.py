@@ -68,7 +68,7 @@ class Conversation:
         self.client_id: str = saved.get("client") or f"t-{uuid.uuid4()}"
         if "client" not in saved:
             self.replica.save("client", self.client_id)
-        self._restaurant: str | None = saved.get("restaurant")  # whose state and outbox this is
+        self._restaurant: str | None = saved.get("restaurant")  # whose state this is
         self.status = Status("offline", "not started", "start it")
         self.head = 0
         self.out: list[str] = []
@@ -199,11 +199,11 @@ class Conversation:
 
     def _enter(self, restaurant: str) -> None:
         """Nothing of one restaurant is sent to another or shown in it, whatever address or token leads there."""
+        if other := self.outbox.enter(restaurant):
+            self.hang_up = f"what is pending is for restaurant {other!r}, and this is {restaurant!r}"
+            self._is_elsewhere = True
+            return
         if self._restaurant not in (None, restaurant):
-            if self.outbox.pending:
-                self.hang_up = f"what is pending is for restaurant {self._restaurant!r}, and this is {restaurant!r}"
-                self._is_elsewhere = True
-                return
             # The restaurants of a database share its epoch: the cursor would be taken for one of this restaurant.
             self.replica.forget()
             self._tell("view", None)

@@ -34,6 +34,7 @@ class Mutation:
     type: str
     data: Row
     if_version: int | None = None
+    restaurant: str | None = None  # the one it is for; None: the first that the terminal comes to
     state: Literal["pending", "acknowledged", "refused"] = "pending"
     answer: Row | None = None  # the data of its ACK
     error: Row | None = None
@@ -54,12 +55,13 @@ class Mutation:
     def kept(self) -> Row:
         """As it is stored."""
         fields = {"id": self.id, "clientId": self.client_id, "type": self.type, "data": self.data}
-        return fields | {"ifVersion": self.if_version, "error": self.error}
+        return fields | {"ifVersion": self.if_version, "restaurant": self.restaurant, "error": self.error}
 
     @classmethod
     def of(cls, key: str, kept: Row) -> Mutation:
         """From what is stored."""
         found = cls(key, kept["id"], kept["clientId"], kept["type"], kept["data"], kept["ifVersion"], stored=True)
+        found.restaurant = kept.get("restaurant")
         found.error = kept["error"]
         found.state = "refused" if found.error else "pending"
         return found
@@ -91,6 +93,7 @@ class Outbox:
         found = [Mutation.of(key, value) for key, value in sorted(saved.items()) if key.startswith("outbox/")]
         self.mutations = [one for one in found if one.state == "pending"]
         self.refused = [one for one in found if one.state == "refused"]
+        self.restaurant: str | None = saved.get("restaurant")
         self.in_flight: Mutation | None = None
         self._last_key = max((one.key for one in found), default="")
         self._deliver_at = 0.0
@@ -107,7 +110,7 @@ class Outbox:
         last = int(self._last_key[7:22] or 0)
         count = int(self._last_key[23:29]) + 1 if now_ms <= last else 0
         key = f"outbox/{max(now_ms, last):015}-{count:06}-{uuid.uuid4().hex[:4]}"
-        mutation = Mutation(key, str(uuid.uuid4()), client_id, type_, decode(encode(data)), if_version)
+        mutation = Mutation(key, str(uuid.uuid4()), client_id, type_, decode(encode(data)), if_version, self.restaurant)
         mutation.message.encode()
         self._last_key = key
         self.mutations.append(mutation)
@@ -124,6 +127,14 @@ class Outbox:
         """Forget a mutation that was refused: somebody knows."""
         self.refused = [one for one in self.refused if one is not mutation]
         self._replica.save(mutation.key, None)
+
+    def enter(self, restaurant: str) -> str | None:
+        """What is wanted from now on is for this restaurant; another one that something pending is for, or None."""
+        others = (one.restaurant for one in self.pending if one.restaurant not in (None, restaurant))
+        if other := next(others, None):
+            return other
+        self.restaurant = restaurant
+        return None
 
     @property
     def pending(self) -> list[Mutation]:

@@ -283,6 +283,7 @@ class Outbox {
       const kept = saved.get(key)
       return { ...kept, key, state: kept.error ? 'refused' : 'pending', answer: null, stored: true }
     })
+    this.restaurant = saved.get('restaurant') ?? null
     this.mutations = found.filter((one) => one.state === 'pending')
     this.refused = found.filter((one) => one.state === 'refused')
     this.#lastKey = keys.at(-1) ?? ''
@@ -297,8 +298,8 @@ class Outbox {
     const key =
       `outbox/${String(Math.max(Date.now(), last)).padStart(15, '0')}-${String(count).padStart(6, '0')}-` + uuid().slice(0, 4)
     const kept = JSON.parse(JSON.stringify(data))
-    const mutation = { key, id: uuid(), clientId, type, data: kept, ifVersion: ifVersion ?? null, error: null }
-    Object.assign(mutation, { state: 'pending', answer: null, stored: false })
+    const mutation = { key, id: uuid(), clientId, type, data: kept, ifVersion: ifVersion ?? null }
+    Object.assign(mutation, { restaurant: this.restaurant, error: null, state: 'pending', answer: null, stored: false })
     this.#lastKey = key
     this.mutations.push(mutation)
     this.#replica.save(key, keptOf(mutation), true)
@@ -316,6 +317,13 @@ class Outbox {
   dismiss(mutation) {
     this.refused = this.refused.filter((one) => one !== mutation)
     this.#replica.save(mutation.key, undefined)
+  }
+
+  /** What is wanted from now on is for this restaurant; another one that something pending is for, if there is one. */
+  enter(restaurant) {
+    const other = this.pending.find((one) => one.restaurant && one.restaurant !== restaurant)?.restaurant
+    if (!other) this.restaurant = restaurant
+    return other
   }
 
   get pending() {
@@ -405,7 +413,8 @@ class Outbox {
   }
 }
 
-const keptOf = ({ id, clientId, type, data, ifVersion, error }) => ({ id, clientId, type, data, ifVersion, error })
+const keptOf = ({ id, clientId, type, data, ifVersion, restaurant, error }) =>
+  ({ id, clientId, type, data, ifVersion, restaurant, error })
 
 // --- what it says and hears
 
@@ -430,12 +439,12 @@ class Conversation {
     this.replica = new Replica(saved)
     this.clientId = saved.get('client') ?? `t-${uuid()}`
     if (!saved.has('client')) this.replica.save('client', this.clientId)
-    this.#restaurant = saved.get('restaurant') ?? null
     this.outbox = new Outbox(saved, this.replica, timing, (what, detail) => this.#tell(what, detail))
+    this.#restaurant = this.outbox.restaurant
     this.#reset()
   }
 
-  #restaurant // whose state and outbox this is
+  #restaurant // whose state this is
   #isElsewhere
   #open
   #synced
@@ -563,12 +572,13 @@ class Conversation {
 
   /** Nothing of one restaurant is sent to another or shown in it, whatever address or token leads there. */
   #enter(restaurant) {
+    const other = this.outbox.enter(restaurant)
+    if (other) {
+      this.hangUp = `what is pending is for restaurant '${other}', and this is '${restaurant}'`
+      this.#isElsewhere = true
+      return
+    }
     if (this.#restaurant !== null && this.#restaurant !== restaurant) {
-      if (this.outbox.pending.length) {
-        this.hangUp = `what is pending is for restaurant '${this.#restaurant}', and this is '${restaurant}'`
-        this.#isElsewhere = true
-        return
-      }
       // The restaurants of a database share its epoch: the cursor would be taken for one of this restaurant.
       this.replica.forget()
       this.#tell('view')

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.replica import Batch
 from relay.terminal import SqliteStore, Terminal, Timing
 from tests.library.driven import Driven, driven, needs
 from tests.library.scripted import ScriptedRelay
@@ -38,6 +39,34 @@ async def test_a_disk_that_is_nearly_full_at_the_start_loses_nothing(
     await terminal.start()
     assert (await terminal.report())["pending"] == ids
     await terminal.change("UPDATE_ORDER", "add", {"id": "another"})
+
+
+async def test_what_is_pending_keeps_its_restaurant_whatever_else_is_stored(
+    language: str, scripted: ScriptedRelay, terminal: Driven, tmp_path: Path
+) -> None:
+    line = await scripted.line()
+    await line.syncs(4)
+    await terminal.is_live(4)
+    id_ = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 2})
+    await terminal.do("stop")
+    await terminal.kill()
+    come_to_the_bistro(language, tmp_path / "terminal")
+    await terminal.start()
+    await (await scripted.line()).welcomes(restaurant="bistro")
+    report = await terminal.reports(lambda r: r["state"] == "refused")
+    assert report["pending"] == [id_]
+    assert "'default'" in report["why"]
+
+
+def come_to_the_bistro(language: str, store: Path) -> None:
+    """As another window of the same browser does, with the same storage."""
+    if language == "python":
+        other = SqliteStore(store)
+        other.write(Batch(values={"restaurant": "bistro"}))
+        other.close()
+    else:
+        with store.open("a") as file:
+            file.write('{"clear":false,"values":[["restaurant","bistro"]]}\n')
 
 
 async def test_a_file_that_another_process_has_taken_takes_nothing_more(
