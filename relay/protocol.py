@@ -313,7 +313,10 @@ KINDS: Mapping[str, Kind] = {
     "MESSAGE": _relayed,
 }
 
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+def _dumps(value: object) -> str:
+    # A tenth of the standard library's time, and done several times for each mutation.
+    return msgspec.json.encode(value).decode()
 
 
 def message(type_: str, data_text: str, now_ms: int, client_id: str = "server", **more: object) -> str:
