@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from .errors import Code, Refusal
 
@@ -22,8 +23,7 @@ BY_SQLSTATE: Mapping[str, tuple[Code, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a mutation came to. `code` is OK, a code of PROTOCOL section 3, or LOCKED, APART, REPEATED (pos.apply)."""
 
     code: str

@@ -7,7 +7,8 @@ alone there, a list replaces what the browser holds, and orders are merged by id
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from . import bodies, protocol
 from .bodies import Spec

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, LiteralString, NamedTuple
 
+import msgspec
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
@@ -76,8 +77,7 @@ class Heads(NamedTuple):
     by_restaurant: dict[int, Head]
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeRow:
+class ChangeRow(msgspec.Struct, frozen=True):
     """A committed change, its row as JSON text."""
 
     revision: int

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from . import protocol
 from .answers import Answer
 from .auth import may, why_not
@@ -44,8 +46,7 @@ class Sync:
     ref: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(msgspec.Struct, frozen=True):
     """The terminal wants a mutation; `acknowledge` says whether it waits for an ACK."""
 
     mutation: Mutation

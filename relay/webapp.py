@@ -15,7 +15,9 @@ import time
 from asyncio import Future
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from . import appmessages
 from .answers import Answer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from .frames import Frames
 
@@ -12,8 +13,7 @@ CHUNK_BYTES = 64 * 1024  # the most that one write carries; the wire's own limit
 CHUNK_CHANGES = 128  # no write goes past a multiple of this: however far apart they begin, sessions soon share writes
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """A change as the frames that all receive, and what it is about."""
 
     revision: int
