@@ -198,7 +198,7 @@ class Database:
             """select epoch, restaurant_id, head, messages, staff,
                       revision, type, action, row_id, data, client_id, milliseconds
                from pos.read_changes(%s, %s, %s, %s)""",
-            (list(cursors), list(cursors.values()), rows, size),
+            (array(cursors), array(cursors.values()), rows, size),
             LIVE_SECONDS,
             live=live,
         )
@@ -293,16 +293,16 @@ class Database:
             APPLY if traceparents is None else APPLY_TRACED,
             (
                 batch_id,
-                [m.restaurant_id for m in mutations],
-                text_array(m.client_id for m in mutations),
-                text_array(m.id for m in mutations),
-                text_array(m.type for m in mutations),
-                text_array(m.action for m in mutations),
-                text_array(m.body for m in mutations),
-                [m.if_version for m in mutations],
+                array(m.restaurant_id for m in mutations),
+                array(m.client_id for m in mutations),
+                array(m.id for m in mutations),
+                array(m.type for m in mutations),
+                array(m.action for m in mutations),
+                array(m.body for m in mutations),
+                array(m.if_version for m in mutations),
                 isolate,
-                [m.role for m in mutations],
-                *([] if traceparents is None else [list(traceparents)]),
+                array(m.role for m in mutations),
+                *([] if traceparents is None else [array(traceparents)]),
             ),
         )
         async with self._writes.connection() as connection:
@@ -392,9 +392,9 @@ async def _fetch(chosen: Pool, seconds: float, query: LiteralString, parameters:
             raise NotAllowed(connection.info.user, error.diag.message_primary or str(error)) from error
 
 
-def text_array(texts: Iterable[str | None]) -> str:
-    """A text[] as PostgreSQL reads it (manual, section 8.15.6). psycopg's own took a fifth of a busy relay's time."""
-    quoted = ("NULL" if t is None else '"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts)
+def array(values: Iterable[str | int | None]) -> str:
+    """An array as PostgreSQL reads it (manual, section 8.15.6). psycopg's own took a fifth of a busy relay's time."""
+    quoted = ("NULL" if v is None else '"' + str(v).replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values)
     return "{" + ",".join(quoted) + "}"
 
 

@@ -11,7 +11,7 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from relay.database import text_array
+from relay.database import array
 from tests.sql.shop import NEW_ORDER, NEW_TABLE, Mutation, Row, Shop, codes, doorbell, waiting
 from tests.waiting import wait_until
 
@@ -195,8 +195,8 @@ def test_texts_arrive_as_they_were_sent(shop: Shop) -> None:
         "\\u0041",
     ]
     texts += [f"{one}{two}" for one in texts for two in texts if one and two]
-    assert shop.one("select %s::text[]", text_array(texts)) == texts
-    assert shop.one("select %s::text[]", text_array([])) == []
+    assert shop.one("select %s::text[]", array(texts)) == texts
+    assert shop.one("select %s::text[]", array([])) == []
 
 
 @pytest.mark.parametrize(
