@@ -363,6 +363,9 @@ class Database:
         except DatabaseUnavailable as error:
             self.unreadable.note((query, parameters), error.__cause__)
             raise
+        except NotAllowed as error:
+            self.unreadable.note((query, parameters), error.__cause__)
+            raise DatabaseUnavailable(str(error)) from error
         except psycopg.Error as error:
             if not is_lasting(error):
                 raise

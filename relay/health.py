@@ -13,7 +13,7 @@ import psycopg
 from . import schema
 from .connections import Connections
 from .database import QUICK_SECONDS
-from .errors import DatabaseUnavailable, NotAllowed
+from .errors import DatabaseUnavailable
 from .listener import Listener
 from .logs import fields
 from .standby import Reads
@@ -137,7 +137,7 @@ class Health:
     async def _look_at_schema(self) -> None:
         try:
             installed = await self._installed()
-        except (DatabaseUnavailable, NotAllowed, psycopg.Error):
+        except (DatabaseUnavailable, psycopg.Error):
             return  # it was not told: the listener says why, and nothing ends for it
         if self._looked and installed != self.installed:
             self._say(installed)
@@ -153,7 +153,7 @@ class Health:
             else:
                 log.error("%s", refused(complaint).message)
         for query, parameters in database.unreadable.again:
-            with suppress(DatabaseUnavailable, NotAllowed, psycopg.Error):  # noted there
+            with suppress(DatabaseUnavailable, psycopg.Error):  # noted there
                 await database.read(query, parameters)
 
     async def _installed(self) -> int | None:

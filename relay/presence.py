@@ -17,7 +17,7 @@ from .board import Board, name_of, seen
 from .connection import POLICY
 from .connections import Connections
 from .database import QUICK_SECONDS, Database
-from .errors import DatabaseUnavailable, NotAllowed
+from .errors import DatabaseUnavailable
 from .logs import fields
 from .parts import Leaving
 from .session import State
@@ -87,8 +87,6 @@ class Presence:
                     await self._attend()
                 except DatabaseUnavailable:
                     pass  # the next note says it again
-                except NotAllowed as error:
-                    log.error("a roll call was not answered", extra=fields(error=error))
                 except Exception:
                     log.exception("a roll call was not answered")  # no terminal waits for it
                 await asyncio.sleep(LOOK_SECONDS)
@@ -96,7 +94,7 @@ class Presence:
                     async with asyncio.timeout(NOTE_SECONDS - LOOK_SECONDS):
                         await self._rung.wait()
         finally:
-            with suppress(TimeoutError, DatabaseUnavailable, NotAllowed):
+            with suppress(TimeoutError, DatabaseUnavailable):
                 async with asyncio.timeout(FORGET_SECONDS):
                     await self._ask("select pos.forget_instance(%s)", self.instance_id)
 

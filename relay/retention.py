@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from . import schema
 from .database import Database
-from .errors import SchemaError
+from .errors import DatabaseUnavailable, NotAllowed, SchemaError
 from .settings import Settings
 
 ROWS = 5000  # in one transaction
@@ -86,6 +86,10 @@ async def prune(settings: Settings, kept: Kept, step: Step | None = None) -> dic
     await database.open()
     try:
         return {"changes": await prune_log(database, kept, step), **await prune_rest(database, settings)}
+    except DatabaseUnavailable as error:
+        if isinstance(error.__cause__, NotAllowed):
+            raise error.__cause__ from None
+        raise
     finally:
         await database.close()
 
