@@ -7,7 +7,7 @@ them an error that comes with the end of the transaction, such as a full notific
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, LiteralString
 
@@ -52,6 +52,12 @@ def numbered(query: LiteralString) -> bytes:
     if any("%" in text for text in (first, *others)):
         raise ValueError(f"a % that is no %s: {query}")
     return (first + "".join(f"${place}{text}" for place, text in enumerate(others, start=1))).encode()
+
+
+def array(values: Iterable[str | int | None]) -> str:
+    """An array as PostgreSQL reads it (manual, section 8.15.6). psycopg's own took a fifth of a busy relay's time."""
+    quoted = ("NULL" if v is None else '"' + str(v).replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values)
+    return "{" + ",".join(quoted) + "}"
 
 
 async def exchange(pgconn: pq.abc.PGconn, statements: Sequence[Statement], seconds: float) -> list[pq.abc.PGresult]:

@@ -51,7 +51,7 @@ def folder() -> Iterator[Path]:
 def make(folder: Path) -> Iterator[Make]:
     made: list[Cluster] = []
 
-    def make_one(inside: str = "data", **settings: int) -> Cluster:
+    def make_one(inside: str = "data", **settings: Any) -> Cluster:
         made.append(Cluster(folder / inside, bin_dir=BIN_DIR, options={"fsync": "off"}, **settings))
         return made[-1]
 

@@ -11,7 +11,7 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from relay.database import array
+from relay.exchange import array
 from tests.sql.shop import NEW_ORDER, NEW_TABLE, Mutation, Row, Shop, codes, doorbell, waiting
 from tests.waiting import wait_until
 
