@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import configparser
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ import websockets
 import yaml
 from starlette.routing import Route
 
-from relay import pages
+from relay import pages, systemd
 from relay.command import USAGE
 from relay.settings import Settings
 from tests.cluster import TestCluster, free_port
@@ -166,6 +167,35 @@ async def test_systemd_is_told_when_a_relay_hears_its_database_and_when_it_stops
         assert await relay.ended() == 0
     await until(lambda: "STOPPING=1" in heard)
     assert heard.count("READY=1") == heard.count("STOPPING=1") == 1
+
+
+async def test_a_service_manager_that_cannot_be_told_is_said_once_and_told_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, looks = str(tmp_path / "notify"), [0]
+    monkeypatch.setenv("NOTIFY_SOCKET", path)
+    monkeypatch.setattr(systemd, "PAUSE_SECONDS", 0.01)
+
+    def hears() -> bool:
+        looks[0] += 1
+        return True
+
+    reporting = asyncio.create_task(systemd.report(hears))
+    await until(lambda: looks[0] > 5)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
+        notify.bind(path)
+        async with asyncio.timeout(10.0):
+            while await asyncio.get_running_loop().sock_recv(notify, 4096) != b"READY=1":
+                pass
+        reporting.cancel()
+    assert len([one for one in caplog.records if "service manager" in one.getMessage()]) == 1
+
+
+def test_systemd_never_gives_up_on_a_relay_that_refuses_to_start() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.read(UNIT)
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    assert unit["Service"]["Restart"] == "always"
 
 
 # --- containers
