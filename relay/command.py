@@ -56,6 +56,5 @@ def _what_to_do(error: RelayError) -> str:
     if isinstance(error, DatabaseUnavailable) and error.refused:
         return f"\nrelay: {LET_IN}"
     if type(error) is DatabaseUnavailable and not error.sent:
-        embedded = f"for the database of `make run`: DB_HOST={Settings.read().data.resolve()}"
-        return f"\nrelay: set DATABASE_URL or the DB_ variables to where it is; {embedded}"
+        return f"\nrelay: {Settings.read().elsewhere()}"
     return ""

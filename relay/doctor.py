@@ -49,9 +49,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     except OnlyStandby as error:
         yield Finding("fault", "connection", str(error), "name the primary in DATABASE_URL")
     except DatabaseUnavailable as error:
-        mend = "start PostgreSQL, or set DATABASE_URL or the DB_ variables to where it is"
-        if error.refused:
-            mend = LET_IN
+        mend = LET_IN if error.refused else f"start PostgreSQL, or {settings.elsewhere()}"
         yield Finding("fault", "connection", f"the database cannot be reached: {' '.join(str(error).split())}", mend)
     except NotAllowed as error:
         yield Finding("fault", "schema", str(error), "run it as the relay's role, or as the schema's owner")

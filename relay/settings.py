@@ -239,6 +239,11 @@ class Settings:
             **values,
         )
 
+    def elsewhere(self) -> str:
+        """What to do where no database is found at the address that is set."""
+        embedded = f"for the database of `make run`: DB_HOST={self.data.resolve()}"
+        return f"set DATABASE_URL or the DB_ variables to where it is; {embedded}"
+
     @staticmethod
     def describe() -> list[tuple[str, str, str]]:
         """Every setting as (variable, default as text, what it means and what is allowed)."""
@@ -296,7 +301,7 @@ def _too_open(values: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"HOST is {host!r} and RELAY_AUTH is off, so whoever reaches that address may change everything; "
-        "set HOST=127.0.0.1 to serve this machine only, or RELAY_ALLOW_OPEN=1 if that is meant"
+        "set RELAY_AUTH=token, HOST=127.0.0.1 to serve this machine only, or RELAY_ALLOW_OPEN=1 if that is meant"
     ]
 
 

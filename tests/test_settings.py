@@ -251,6 +251,7 @@ def test_an_open_address_without_authentication_must_be_meant(host: str) -> None
     (problem,) = problems(HOST=host)
     assert repr(host) in problem
     assert "HOST=127.0.0.1" in problem
+    assert "set RELAY_AUTH=token, " in problem
     assert "RELAY_ALLOW_OPEN=1" in problem
     assert read(HOST=host, RELAY_ALLOW_OPEN="1").host == host
 
