@@ -1045,28 +1045,51 @@ export function indexedDbStore(name = 'minipos-sync') {
   }
 }
 
-/** A file, in Node: a journal with a line for each batch, made small again whenever it is loaded. @returns {Store} */
+const GROWN = 16 * 1024 * 1024 // bytes that a journal grows by before it is made small again
+
+/** A file, in Node: a journal with a line for each batch, made small when it is loaded or has grown. @returns {Store} */
 export function fileStore(path) {
   let file = null
   let length = 0
+  let most = 0 // then it is made small
+  let kept = new Map() // all that the file says
+  const take = ({ clear, values }) => {
+    if (clear) for (const key of [...kept.keys()]) if (key.startsWith('row/')) kept.delete(key)
+    for (const [key, value] of values) value === undefined ? kept.delete(key) : kept.set(key, value)
+  }
   const put = async (target, line, at) => {
     const { bytesWritten } = await target.write(line, at)
     // A disk that is nearly full takes a part, and does not call that an error.
     if (bytesWritten < bytesOf(line)) throw new Error('the disk is full')
     return bytesWritten
   }
-  const anew = async (kept) => {
-    const { open, rename } = await import('node:fs/promises')
+  const makeSmall = async () => {
+    const { open, rename, rm } = await import('node:fs/promises')
+    most = length + GROWN // on a disk that is full the old file will do
     const made = await open(`${path}.new`, 'w')
     try {
       const written = await put(made, JSON.stringify({ clear: false, values: [...kept] }) + '\n', 0)
       await made.sync()
       await rename(`${path}.new`, path)
-      return [made, written]
+      const old = file
+      file = made
+      length = written
+      most = length + GROWN
+      await old.close()
     } catch (error) {
-      await made.close()
+      if (file !== made) await made.close()
+      await rm(`${path}.new`, { force: true })
       throw error
     }
+    await keepName()
+  }
+  // Without this a power cut may bring the file of before back, and with it go all later lines.
+  const keepName = async () => {
+    const { open } = await import('node:fs/promises')
+    const { dirname } = await import('node:path')
+    const folder = await open(dirname(path))
+    await folder.sync()
+    await folder.close()
   }
   // Whoever loads a file makes it anew, so two processes would not see each other's: what the first one wrote were lost.
   const isOurs = async () => {
@@ -1076,38 +1099,25 @@ export function fileStore(path) {
   }
   return {
     async load() {
-      const { open, readFile, rm } = await import('node:fs/promises')
-      const { dirname } = await import('node:path')
+      const { open, readFile } = await import('node:fs/promises')
       const bytes = await readFile(path).catch((error) => {
         if (error.code === 'ENOENT') return new Uint8Array()
         throw error
       })
-      const kept = new Map()
+      kept = new Map()
       // What follows the last newline was being written when the power went.
       const end = bytes.lastIndexOf(10) + 1
       for (const line of new TextDecoder().decode(bytes.subarray(0, end)).split('\n').slice(0, -1)) {
-        const { clear, values } = JSON.parse(line)
-        if (clear) for (const key of [...kept.keys()]) if (key.startsWith('row/')) kept.delete(key)
-        for (const [key, value] of values) value === undefined ? kept.delete(key) : kept.set(key, value)
+        take(JSON.parse(line))
       }
       await file?.close()
-      file = null
-      try {
-        ;[file, length] = await anew(kept)
-      } catch (error) {
-        if (end === 0) throw error
-        // On a disk that is full the old file will do: what is pending in it can be sent.
-        console.warn('the store could not be made small', error)
-        await rm(`${path}.new`, { force: true })
-        file = await open(path, 'r+')
-        length = end
-        await file.truncate(length)
-      }
-      // Without this a power cut may bring the file of before back, and with it go all later lines.
-      const folder = await open(dirname(path))
-      await folder.sync()
-      await folder.close()
-      return kept
+      file = await open(path, end ? 'r+' : 'w')
+      length = end
+      await file.truncate(length)
+      await keepName()
+      // What is pending can be sent on a disk that is full, too.
+      await makeSmall().catch((error) => console.warn('the store could not be made small', error))
+      return new Map(kept)
     },
     async write({ clear, urgent, values }) {
       // JSON has no undefined: an entry of one element removes its key.
@@ -1122,6 +1132,12 @@ export function fileStore(path) {
       } catch (error) {
         await file.truncate(length) // half a line would spoil the next
         throw error
+      }
+      take({ clear, values })
+      if (length > most) {
+        await isOurs()
+          .then(makeSmall)
+          .catch((error) => console.warn('the store could not be made small', error))
       }
     },
   }

@@ -11,7 +11,7 @@ import pytest
 from relay.replica import Batch
 from relay.terminal import SqliteStore, Terminal, Timing
 from tests.library.driven import Driven, driven, needs
-from tests.library.scripted import ScriptedRelay
+from tests.library.scripted import DISH, ScriptedRelay
 from tests.waiting import until
 
 MANY = 20
@@ -82,6 +82,24 @@ async def test_a_file_that_another_process_has_taken_takes_nothing_more(
         await second.kill()
         await second.start()
         assert (await second.report())["pending"] == [kept]
+
+
+async def test_a_file_in_node_is_made_small_when_it_has_grown(scripted: ScriptedRelay, tmp_path: Path) -> None:
+    needs("node")
+    async with driven("node", scripted.url, tmp_path / "terminal") as terminal:
+        line = await scripted.line()
+        await line.syncs(4)
+        pending = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 2})
+        for revision in range(5, 25):
+            await line.changes(revision, {**DISH, "image": "x" * 1_000_000, "version": revision}, type_="UPDATE_MENU")
+            await terminal.is_live(revision)  # and each is written by itself
+        await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 3})
+        assert size_of(tmp_path) < 17 << 20
+        await terminal.kill()
+        await terminal.start()
+        report = await terminal.report()
+        assert (report["revision"], report["view"]["menuItems"]["d1"]["version"]) == (24, 24)
+        assert (report["pending"][0], len(report["pending"])) == (pending, 2)
 
 
 async def test_a_python_terminal_that_is_stopped_while_it_starts_is_stopped(
