@@ -105,9 +105,11 @@ async def test_a_file_in_node_is_made_small_when_it_has_grown(scripted: Scripted
 async def test_a_python_terminal_that_is_stopped_while_it_starts_is_stopped(
     scripted: ScriptedRelay, tmp_path: Path
 ) -> None:
+    await scripted.stop()
     terminal = Terminal(scripted.url, store=SqliteStore(tmp_path / "terminal"))
     await asyncio.gather(terminal.start(), terminal.start(), terminal.stop())
     assert (terminal.status.state, terminal.status.why) == ("offline", "stopped")
+    await scripted.start()
     await terminal.start()
     await (await scripted.line()).welcomes()
     assert len(scripted.lines) == 1
