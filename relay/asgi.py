@@ -72,10 +72,15 @@ class AsgiWire:
         """Whether no message is left, and none will come; see Source."""
         return self._over and self._message is None
 
+    @property
+    def has_message(self) -> bool:
+        """Whether there is a message; see Source."""
+        return self._message is not None
+
     def listen(self, on_heard: Callable[[], None]) -> None:
         """Say when there is a message or the end; see Source."""
         self._on_heard = on_heard
-        if self._message is not None or self._over:
+        if self.has_message or self._over:
             on_heard()
 
     def pull(self) -> str | bytes | None:

@@ -192,7 +192,8 @@ class Connection:
         while text is not None or (text := self._wire.pull()) is not None:
             await self._take(text)
             text = None
-            await asyncio.sleep(0)  # what was read at once may be thousands of messages, and others have their turn
+            if self._wire.has_message:
+                await asyncio.sleep(0)  # what was read at once may be thousands of messages, and others have their turn
 
     async def _take(self, text: str | bytes) -> None:
         while wait := self._parts.rates.take(self, self._room, text, time.monotonic()):

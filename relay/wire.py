@@ -74,6 +74,10 @@ class Source(Wire, Protocol):
     def ended(self) -> bool:
         """Whether no message is left, and none will come any more."""
 
+    @property
+    def has_message(self) -> bool:
+        """Whether `pull` has a message."""
+
     def listen(self, on_heard: Callable[[], None]) -> None:
         """Call this when `pull` has a message, and when `ended` becomes true; at once where that is so already."""
 
@@ -161,10 +165,15 @@ class SocketWire(asyncio.Protocol):
         """Whether no message is left, and none will come; see Source."""
         return self._message is None and (self.deaf or self.gone)
 
+    @property
+    def has_message(self) -> bool:
+        """Whether there is a message; see Source."""
+        return self._message is not None
+
     def listen(self, on_heard: Callable[[], None]) -> None:
         """Say when there is a message or the end; see Source."""
         self._on_heard = on_heard
-        if self._message is not None or self.ended:
+        if self.has_message or self.ended:
             on_heard()
 
     def pull(self) -> str | bytes | None:
