@@ -365,7 +365,7 @@ class Database:
             raise
         except NotAllowed as error:
             self.unreadable.note((query, parameters), error.__cause__)
-            raise DatabaseUnavailable(str(error)) from error
+            raise DatabaseUnavailable(str(error)) from error.__cause__
         except psycopg.Error as error:
             if not is_lasting(error):
                 raise

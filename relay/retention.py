@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
+import psycopg
+
 from . import schema
 from .database import Database
-from .errors import DatabaseUnavailable, NotAllowed, SchemaError
+from .errors import DatabaseUnavailable, SchemaError
 from .settings import Settings
 
 ROWS = 5000  # in one transaction
@@ -77,7 +79,7 @@ async def prune_rest(database: Database, settings: Settings) -> dict[str, int]:
 async def prune(settings: Settings, kept: Kept, step: Step | None = None) -> dict[str, int]:
     """Let go of all that is old, the log first; how many went, by kind. `step` is told how far the log is.
 
-    Raises SchemaError where there is no schema, NotAllowed, DatabaseUnavailable.
+    Raises SchemaError where there is no schema, or the role may not; DatabaseUnavailable.
     """
     # A pool says only that it got no connection; this says why.
     if await schema.installed_version(settings.conninfo) is None:
@@ -87,8 +89,8 @@ async def prune(settings: Settings, kept: Kept, step: Step | None = None) -> dic
     try:
         return {"changes": await prune_log(database, kept, step), **await prune_rest(database, settings)}
     except DatabaseUnavailable as error:
-        if isinstance(error.__cause__, NotAllowed):
-            raise error.__cause__ from None
+        if isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege):
+            raise SchemaError(str(error)) from None
         raise
     finally:
         await database.close()
