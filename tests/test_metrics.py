@@ -156,6 +156,14 @@ async def test_alerts_and_dashboard_name_only_figures_that_exist(database: str) 
             assert found in known, f"{where}: {found}"
 
 
+def test_the_dashboard_shows_what_health_says_and_no_other_programs_process() -> None:
+    shown = dict(expressions())
+    assert shown["Ready (1) or not"] == "relay_ready"
+    for where, expression in expressions():
+        for found in re.findall(r"process_\w+(\S*)", expression):
+            assert found.startswith('{job="minipos-relay"}'), where  # every program that Prometheus asks has these
+
+
 def test_every_alert_says_what_to_do_first() -> None:
     rules = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())["groups"][0]["rules"]
     for rule in rules:
