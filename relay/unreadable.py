@@ -47,6 +47,12 @@ class _Refused:
     why: str
     since: float
     last: float
+    said: bool = False
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it was refused for so long that it will be the next time too."""
+        return self.last - self.since > SURE_SECONDS
 
 
 class Unreadable:
@@ -58,7 +64,7 @@ class Unreadable:
     @property
     def complaints(self) -> list[str]:
         """Which functions cannot be read, each with the reason."""
-        return [f"pos.{name}: {one.why}" for name, one in self._repeatable() if one.last - one.since > SURE_SECONDS]
+        return [f"pos.{name}: {one.why}" for name, one in self._repeatable() if one.is_sure]
 
     @property
     def again(self) -> list[Asked]:
@@ -73,18 +79,19 @@ class Unreadable:
         if not isinstance(error, psycopg.Error) or not is_lasting(error):
             return
         now = time.monotonic()
-        if (known := self._refused.get(asked[0])) is not None:
-            known.last = now
-            return
-        found = REPEATABLE.search(asked[0])
-        why = reason(error)
-        self._refused[asked[0]] = _Refused(asked, found and found[1], why, now, now)
-        what = " ".join(asked[0].split())
-        log.error("the database refuses a read: %s", why, extra=fields(sqlstate=error.sqlstate, read=what))
+        if (known := self._refused.get(asked[0])) is None:
+            found = REPEATABLE.search(asked[0])
+            known = self._refused[asked[0]] = _Refused(asked, found and found[1], reason(error), now, now)
+        known.last = now
+        if known.is_sure and not known.said:
+            known.said = True
+            what = fields(sqlstate=error.sqlstate, read=" ".join(asked[0].split()))
+            log.error("the database refuses a read: %s", known.why, extra=what)
 
     def answered(self, asked: Asked) -> None:
         """A read succeeded. Of one that may be asked again only the very same counts: others are spared the damage."""
         known = self._refused.get(asked[0])
         if known is not None and (known.name is None or known.asked[1] == asked[1]):
             del self._refused[asked[0]]
-            log.info("the database answers that read again", extra=fields(read=" ".join(asked[0].split())))
+            if known.said:
+                log.info("the database answers that read again", extra=fields(read=" ".join(asked[0].split())))
