@@ -22,7 +22,7 @@ fault = Faults()
 
 @fault("changes cannot be read (a lock on `sync_log`, a damaged page)")
 async def _(world: World) -> AsyncIterator[None]:
-    sound = execute(world.conninfo, "select pg_get_functiondef('pos.changes_after'::regproc)")
+    sound = execute(world.conninfo, "select pg_get_functiondef('pos.read_changes'::regproc)")
     head, body = sound.split(" LANGUAGE sql", 1)[0], "begin raise exception 'invalid page' using errcode = 'XX001'; end"
     execute(world.conninfo, f"{head} language plpgsql as $$ {body} $$")
     await asyncio.to_thread(seat, world.conninfo, 8)

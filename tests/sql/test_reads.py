@@ -67,6 +67,15 @@ def test_many_restaurants_are_read_at_once_each_after_its_own_revision(shop: Sho
         assert shop.sql("select restaurant_id, revision from pos.read_heads('{99}')") == [(None, None)]
 
 
+def test_many_restaurants_are_read_as_one_is(shop: Shop) -> None:
+    for n in range(6):
+        shop.dish("add_item", {**NEW_DISH, "id": str(n), "image": "x" * 10_000 * n})
+    many: LiteralString = "select revision, row_id, data::jsonb from pos.read_changes('{1}', array[%s], %s, %s)"
+    one: LiteralString = "select revision, row_id, data from pos.changes_after(1, %s, %s, %s)"
+    for bounds in ((0, 9, 10**6), (3, 9, 10**6), (0, 2, 10**6), (1, 9, 25_000), (1, 9, 61_000), (4, 9, 1), (0, 9, 300)):
+        assert shop.sql(many, *bounds) == shop.sql(one, *bounds) != [], bounds
+
+
 def test_a_change_carries_the_row_its_client_and_its_time(shop: Shop) -> None:
     before = shop.one("select extract(epoch from clock_timestamp()) * 1000")
     shop.table("add", NEW_TABLE, "tablet 7")
