@@ -92,7 +92,8 @@ export function openDialog(title, build) {
   dialog.append(h('h2', { id }, title), ...[build(close)].flat())
   dialog.addEventListener('close', () => {
     dialog.remove()
-    if (opener?.isConnected) opener.focus()
+    // The browser has given the focus back; this comes later, when it may have gone on.
+    if (opener?.isConnected && document.activeElement === document.body) opener.focus()
   })
   dialog.addEventListener('click', (event) => event.target === dialog && close())
   document.body.append(dialog)

@@ -36,7 +36,10 @@ const app = {
   hasToken: token !== '',
   pendingKeys: new Set(),
   isPending: (list, id) => app.pendingKeys.has(`${list}/${id}`),
-  go: (hash) => (location.hash = hash),
+  go: (hash) => {
+    location.hash = hash
+    goOn() // `hashchange` is a task of its own: a key or a tap that comes before it must not meet the page that was left
+  },
   refresh,
   refreshIn: (milliseconds) => (later ??= setTimeout(() => ((later = null), refresh()), milliseconds)),
   reconnect: async () => {
@@ -151,19 +154,39 @@ function cover() {
   for (const id of ['main', 'top']) document.getElementById(id).inert = isCovered
 }
 
+/** Be where the address says, with the focus; nothing where it is there already. */
 function goOn() {
   const before = app.route
-  app.route = routeOf(location.hash)
+  const route = routeOf(location.hash)
+  if (route.view === before.view && route.table === before.table) return
+  const focused = document.activeElement
+  app.route = route
   cover()
   show()
   refresh()
-  if (app.route.table !== null && app.route.table !== before.table) {
-    parts.panel.title.focus()
-  } else if (before.table !== null && app.route.table === null && app.route.view === 'floor') {
-    document.querySelector(`.table[data-id="${CSS.escape(before.table)}"]`)?.focus()
-  } else if (before.view !== app.route.view) {
-    scrollTo(0, 0)
-  }
+  if (route.table !== null) return parts.panel.title.focus()
+  if (before.view !== route.view) scrollTo(0, 0)
+  const card = before.table !== null && document.querySelector(`.table[data-id="${CSS.escape(before.table)}"]`)
+  if (card && route.view === 'floor') card.focus()
+  else keepFocus(focused)
+}
+
+/** Follow the page's own links at once, as `go` does; a new tab or window stays the browser's. */
+function follow(event) {
+  const link = event.target.closest('a[href^="#/"]')
+  if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return
+  event.preventDefault()
+  app.go(link.getAttribute('href'))
+}
+
+/** Escape empties a field, or else closes the table. */
+function escape(event) {
+  const { target } = event
+  if (event.key !== 'Escape' || app.route.table === null || document.querySelector('dialog[open]')) return
+  if (!target.matches('input, textarea') || !target.value) return app.go('#/floor')
+  event.preventDefault() // not every browser empties a field by itself, and none should do it twice
+  target.value = ''
+  target.dispatchEvent(new Event('input', { bubbles: true }))
 }
 
 // Life
@@ -226,11 +249,10 @@ document.getElementById('side').addEventListener('click', ({ target, currentTarg
   if (target === currentTarget) app.go('#/floor') // beside the table that covers the page
 })
 covering.addEventListener('change', cover)
-addEventListener('keydown', (event) => {
-  const isTyping = event.target.value && event.target.matches('input, textarea') // Escape empties it first
-  if (event.key === 'Escape' && app.route.table !== null && !isTyping && !document.querySelector('dialog[open]')) app.go('#/floor')
-})
+addEventListener('keydown', escape)
+addEventListener('click', follow)
 setInterval(refresh, MINUTE)
+goOn() // while it began, the address may have changed
 cover()
 refresh()
 const stop = app.terminal.on('state', ({ state }) => {

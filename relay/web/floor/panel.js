@@ -22,8 +22,12 @@ function makeLine(app, tableOf, item) {
   const quantity = h('span.line-quantity', { 'aria-live': 'off' })
   const cost = h('span.number.line-cost')
   const [who, setWho] = whoLine(app, 'who.small')
-  let line = item
-  const change = (by) => () => app.acts.setQuantity(tableOf(), line, Math.max(0, quantityOf(line) + by))
+  /** Change the line as it is now: two taps may come between two pictures. */
+  const change = (by) => () => {
+    const table = tableOf()
+    const line = table?.orderItems?.find(({ id }) => id === item.id)
+    if (line) app.acts.setQuantity(table, line, Math.max(0, quantityOf(line) + by))
+  }
   const fewer = iconButton('minus', '', change(-1))
   const more = iconButton('plus', '', change(1))
   const element = h(
@@ -33,8 +37,7 @@ function makeLine(app, tableOf, item) {
     h('span.stepper', {}, fewer, quantity, more),
     cost,
   )
-  element.show = (now) => {
-    line = now
+  element.show = (line) => {
     const number = quantityOf(line)
     say(name, String(line.name ?? line.id))
     say(price, money(line.price, app.currency))
@@ -65,7 +68,7 @@ function makeGuestButtons(seat) {
 
 export function makePanel(app) {
   const current = () => app.terminal.tables.get(app.route.table)
-  const done = (act) => () => current() && act(current())
+  const done = (act) => (...given) => current() && act(current(), ...given)
 
   const title = h('h2.panel-title', { id: 'panel-title', tabIndex: -1 })
   const [chip, setStatus] = statusChip()
@@ -81,7 +84,7 @@ export function makePanel(app) {
   // Free or reserved
   const reservation = h('p.reservation')
   const unreserve = button('.quiet', done((table) => app.acts.clear(table)), T.table.unreserve)
-  const guestButtons = makeGuestButtons((number) => current() && app.acts.seat(current(), number))
+  const guestButtons = makeGuestButtons(done((table, number) => table.status !== 'occupied' && app.acts.seat(table, number)))
   const reserve = button('', done((table) => reserveDialog(app, table)), icon('clock', 's'), T.table.reserve)
   const seating = h(
     'div.panel-body.seating',
@@ -101,7 +104,7 @@ export function makePanel(app) {
   const noLines = h('p.muted.no-lines', {}, T.table.noLines)
   const tax = h('span.muted.small')
   const total = h('strong.total')
-  const pay = button('.primary.pay', done((table) => payDialog(app, table)), T.table.pay)
+  const pay = button('.primary.pay', done((table) => table.orderItems?.length && payDialog(app, table)), T.table.pay)
   const clear = button('', done((table) => clearTable(app, table)), T.table.clear)
   const picker = makePicker(app, (dish) => dish && current() && app.acts.addDish(current(), dish))
   const order = h(

@@ -59,9 +59,8 @@ export function makePicker(app, add) {
     'aria-label': T.menu.find,
     oninput: () => ((sought = find.value.trim().toLowerCase()), app.refresh()),
     onkeydown: (event) => {
-      // A waiter types three letters and presses Enter.
-      const first = grid.querySelector('button')
-      if (event.key === 'Enter' && first) first.click()
+      // A waiter types three letters and presses Enter; what is shown may yet be what it was before them.
+      if (event.key === 'Enter') add(found()[0])
     },
   })
   const chips = categoryChips((name) => ((category = name), app.refresh()))
@@ -79,13 +78,13 @@ export function makePicker(app, add) {
     },
     stamp: () => app.currency,
   })
+  const isFound = (dish) => (category === null || dish.category === category) && (!sought || dish.name.toLowerCase().includes(sought))
+  const found = () => menu().filter(isFound)
   const element = h('div.picker', {}, h('h3', {}, T.table.menu), find, chips, none, grid)
   return {
     element,
     show() {
-      const dishes = menu().filter(
-        (dish) => (category === null || dish.category === category) && (!sought || dish.name.toLowerCase().includes(sought)),
-      )
+      const dishes = found()
       none.hidden = dishes.length > 0
       const isDone = list(dishes)
       return chips.show(app.terminal.view.categories) && isDone
