@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from playwright.async_api import expect
+import pytest
+from playwright.async_api import Locator, expect
 
+from tests.library.shops import execute
 from tests.pages.floor import Floor
+from tests.waiting import until
 
 # In one task: nothing comes between, neither a frame nor an event that the browser has yet to tell.
 _AT_ONCE = """() => {
@@ -28,6 +31,40 @@ _TYPE_AND_ENTER = """(field) => {
   field.dispatchEvent(new Event('input', { bubbles: true }))
   field.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true }))
 }"""
+# Whether it is within the window, and a finger that is put on it hits it.
+_IN_REACH = """(element) => {
+  const { top, bottom, left, right } = element.getBoundingClientRect()
+  const isWithin = top >= 0 && left >= 0 && bottom <= innerHeight && right <= innerWidth
+  return isWithin && element.contains(document.elementFromPoint((left + right) / 2, (top + bottom) / 2))
+}"""
+
+
+async def in_reach(*buttons: Locator) -> None:
+    """Wait until buttons can be seen and hit, as the page stands."""
+    for button in buttons:
+        await until(lambda button=button: button.evaluate(_IN_REACH), what=f"{button} in reach")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("size", [(360, 640), (820, 1180), (1000, 700)])
+async def test_what_is_told_and_an_open_table_leave_each_other_room(floor: Floor, size: tuple[int, int]) -> None:
+    window = await floor.open(size=size)
+    panel = [window.button("Clear table"), window.button("Pay"), window.button("Back to the floor")]
+    await floor.relay.kill()
+    await window.stands("offline")
+    await window.seat(4, 2)
+    await window.order("Mohinga")
+    await expect(window.button("Try now")).to_be_visible()
+    await in_reach(window.button("Try now"), *panel)
+    execute(floor.conninfo, "update pos.tables set status = 'reserved' where number = 5")
+    await window.page.keyboard.press("Escape")
+    await window.seat(5, 2)
+    await window.order("Mohinga")
+    await floor.relay.start()
+    await window.stands("live")
+    await in_reach(window.notice.first.get_by_role("button").first, window.button("Back to the floor"))
+    await window.page.keyboard.press("Escape")
+    await window.open(4)
+    await in_reach(window.notice.first.get_by_role("button").first, *panel)
 
 
 async def test_a_key_that_follows_at_once_meets_what_the_one_before_has_opened(floor: Floor) -> None:

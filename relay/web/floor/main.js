@@ -140,6 +140,9 @@ function build() {
   $('#banners').setAttribute('aria-label', T.connection.title)
   $('#banners').append(...status.banners)
   $('#notices').append(notices.element)
+  // The panel of a table begins below them.
+  const news = new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty('--news', `${target.offsetHeight}px`))
+  news.observe($('#news'))
   $('#main').replaceChildren(...Object.values(views).map(({ element }) => element))
   $('#side').append(panel.element, rail.element)
   return { name: $('#restaurant'), status, notices, views, panel, rail, links }
