@@ -1,7 +1,7 @@
 // What a person does, as mutations. A whole row is sent with the version it was read at, so that nobody's work is
 // overwritten unseen; the lines of an order are merged by the relay and need none (docs/protocol.md, section 5).
 
-import { dayOf, guestOf, quantityOf, bill } from './figures.js'
+import { dayOf, guestOf, quantityOf } from './figures.js'
 import { markOf } from './identity.js'
 
 // What a table holds only while guests are there.
@@ -12,6 +12,7 @@ const LETTERS = '23456789ABCDEFGHJKLMNPQRSTUVWXYZ' // none that is read as anoth
 
 const bodyOf = ({ version, ...body }) => body
 const without = (row, names) => Object.fromEntries(Object.entries(row).filter(([name]) => !names.includes(name)))
+const freed = (table) => ({ ...without(table, OF_GUESTS), status: 'available' })
 const fresh = (prefix) => {
   const bytes = crypto.getRandomValues(new Uint8Array(10))
   return prefix + [...bytes].map((byte) => LETTERS[byte & 31]).join('')
@@ -99,7 +100,7 @@ export class Acts {
     return this.#wholeTable(reservationTime ? { ...row, reservationTime } : row)
   }
   clear(table) {
-    return this.#wholeTable({ ...without(table, OF_GUESTS), status: 'available' })
+    return this.#wholeTable(freed(table))
   }
   addTable({ number, seats }) {
     return this.#table('add', { id: fresh('table_'), number, seats, status: 'available' })
@@ -133,9 +134,9 @@ export class Acts {
   #guard({ orderId }) {
     return orderId ? { orderId } : {}
   }
-  /** The order as it is paid goes into the history, and the table is free. */
-  async pay(table, payment) {
-    const { subtotal, service, tax, total } = bill(table.orderItems ?? [], this.#terminal.view.settings)
+  /** The order as it was shown, with its sums, goes into the history, and the table is free. */
+  async pay(table, payment, { subtotal, service, tax, total }) {
+    const ifVersion = this.#versionOf('tables', table.id) // before anything is waited for: nobody saw what comes meanwhile
     const now = new Date()
     await this.order('add', {
       // Where somebody else has seated them without one, every terminal makes the same of the first line.
@@ -150,7 +151,7 @@ export class Acts {
       // By it the relay knows one sale: two terminals that take the payment of one table make one order.
       createdAt: table.seatedAt ?? now.toISOString(),
     })
-    return this.clear(table)
+    return this.#table('update', bodyOf(freed(table)), ifVersion)
   }
 
   // Orders, menu, settings

@@ -29,6 +29,9 @@ export function bill(lines, settings) {
   return { subtotal, service, tax, total: rounded(subtotal + service + tax) }
 }
 
+/** What somebody has seen of an order who decides about it: not the whole lines, whose keys come back in another order. */
+export const seenOf = ({ orderItems }) => JSON.stringify((orderItems ?? []).map((line) => [line.id, line.price, quantityOf(line)]))
+
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' })
 const date = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' })
 

@@ -2,8 +2,9 @@
 
 import { h, icon, keyed, mark, say } from './dom.js'
 import { bill, costOf, guestOf, money, quantityOf } from './figures.js'
+import { payDialog } from './payment.js'
 import { makePicker } from './picker.js'
-import { clearTable, payDialog, reservedText, reserveDialog, tableDialog } from './tabledialogs.js'
+import { clearTable, reservedText, reserveDialog, tableDialog } from './tabledialogs.js'
 import { statusChip, whoLine } from './tables.js'
 import { T } from './texts.js'
 

@@ -1,13 +1,8 @@
-// What is asked about a table before it is done: its number and seats, a reservation, the payment, and whether it is meant.
+// What is asked about a table before it is done: its number and seats, a reservation, and whether it is meant.
 
 import { field, form, h, openDialog } from './dom.js'
-import { bill, money, quantityOf, when } from './figures.js'
+import { seenOf, when } from './figures.js'
 import { T } from './texts.js'
-
-/** Whether two rows have the same lines: who decides about an order must have seen what is in it. */
-const sameLines = (one, other) => seenOf(one) === seenOf(other)
-// Not the whole lines: what is pending here comes back with its keys in another order.
-const seenOf = ({ orderItems }) => JSON.stringify((orderItems ?? []).map((line) => [line.id, line.price, quantityOf(line)]))
 
 const numberOf = (text) => Math.trunc(Number(text))
 
@@ -84,46 +79,11 @@ export function reserveDialog(app, table) {
   )
 }
 
-/** Take the payment of a table; asked again where the order is another by now. */
-export function payDialog(app, table, hint = T.table.payHint) {
-  openDialog(T.table.payTitle(table.number), (close) => {
-    const settings = app.terminal.view.settings
-    const { subtotal, service, tax, total } = bill(table.orderItems ?? [], settings)
-    const pay = (payment) => {
-      close()
-      const now = app.terminal.tables.get(table.id)
-      if (now?.orderItems?.length && !sameLines(now, table)) return void payDialog(app, now, T.table.payAgain)
-      if (now?.orderItems?.length) app.acts.pay(now, payment)
-      app.go('#/floor')
-    }
-    const line = (label, sum, className = '') =>
-      h('div', { className: `sum ${className}` }, h('span', {}, label), h('span', {}, money(sum, app.currency)))
-    return [
-      h('p.muted', {}, hint),
-      h(
-        'div.sums',
-        {},
-        line(T.table.subtotal, subtotal),
-        service ? line(T.table.service(settings.serviceCharge), service) : null,
-        tax ? line(T.table.tax(settings.taxRate), tax) : null,
-        line(T.table.total, total, 'total'),
-      ),
-      h(
-        'div.actions.wide',
-        {},
-        h('button.button', { type: 'button', onclick: close }, T.cancel),
-        h('button.button.primary', { type: 'button', onclick: () => pay('card') }, T.table.card),
-        h('button.button.primary', { type: 'button', autofocus: true, onclick: () => pay('cash') }, T.table.cash),
-      ),
-    ]
-  })
-}
-
 /** Free a table whose guests have left; asked first where an order would be lost. */
 export function clearTable(app, table) {
   const clear = () => {
     const now = app.terminal.tables.get(table.id)
-    if (now && !sameLines(now, table)) clearTable(app, now)
+    if (now && seenOf(now) !== seenOf(table)) clearTable(app, now)
     else if (now) app.acts.clear(now)
   }
   const lines = table.orderItems?.length ?? 0
