@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import Locator, expect
 
 from tests.library.shops import execute
 from tests.pages.floor import Floor
+from tests.relays import relay_process
 from tests.waiting import until
 
 # In one task: nothing comes between, neither a frame nor an event that the browser has yet to tell.
@@ -126,3 +129,54 @@ async def test_who_takes_a_payment_is_told_that_somebody_else_has_taken_it(floor
     await window.page.keyboard.press("Enter")
     await expect(dialog).to_have_count(0)
     assert len((await floor.agree(window, other))["orders"]) == 1
+
+
+async def test_dishes_that_a_conflict_refuses_are_named_and_ordered_again_on_demand(floor: Floor) -> None:
+    async with relay_process(floor.conninfo) as other_relay:
+        window, other = await floor.open(), await floor.open(relay=other_relay)
+        await window.seat(4, 2)
+        await window.order("Mohinga")
+        await floor.agree(window, other)
+        await floor.relay.kill()
+        await window.stands("offline")
+        await window.order("Mohinga", "Tea Leaf", "Tea Leaf")
+        await other.open(4)
+        await other.button("Pay").click()
+        await other.page.get_by_role("dialog").get_by_role("button", name="Cash").click()
+        await other.seat(4, 3)
+        await floor.relay.start()
+        await expect(window.notice).to_contain_text("Your change of the order of table 4 was refused")
+        lost = re.compile("Not saved: 1 more [^;]*Mohinga; 2 . [^;]*Tea Leaf Salad")
+        await expect(window.notice).to_contain_text(lost)
+        await expect(window.notice).to_contain_text("Now: Occupied, 3 guests.")
+        await other.button("One guest more").click()
+        await expect(window.notice).to_contain_text("Now: Occupied, 4 guests.")
+        await window.reload()
+        await expect(window.notice).to_contain_text(lost)
+        await window.notice.get_by_role("button", name="Order it all the same").click()
+        await expect(window.notice).to_have_count(0)
+        await expect(other.panel.locator(".line")).to_have_count(2)
+        table = (await floor.agree(window, other))["tables"]["4"]
+        assert sorted((line["price"], line["quantity"]) for line in table["orderItems"]) == [(2500, 1), (2800, 2)]
+        assert table["guests"] == 4
+
+
+async def test_dishes_are_ordered_again_only_where_guests_are(floor: Floor) -> None:
+    window = await floor.open()
+    await window.seat(4, 2)
+    await window.order("Mohinga")
+    await floor.agree(window)
+    await floor.relay.kill()
+    await window.stands("offline")
+    await window.order("Mohinga")
+    execute(
+        floor.conninfo,
+        "update pos.tables set status = 'available', order_id = null, order_items = null, order_total = null"
+        " where number = 4",
+    )
+    await floor.relay.start()
+    await expect(window.notice).to_contain_text(re.compile("Now: Free. Not saved: 1 more .*Mohinga"))
+    await expect(window.notice.get_by_role("button")).to_have_text(["Understood"])
+    await window.button("3 guests").click()
+    await expect(window.notice).to_contain_text("Now: Occupied, 3 guests")
+    await expect(window.notice.get_by_role("button")).to_have_text(["Leave it as it is", "Order it all the same"])

@@ -6,13 +6,12 @@ import { markOf } from './identity.js'
 
 // What a table holds only while guests are there.
 const OF_GUESTS = ['orderId', 'orderItems', 'orderTotal', 'customer', 'reservationTime', 'guests', 'seatedAt']
-// What somebody can want of a table in a dialog; its lines belong to everybody.
-const WANTED = ['number', 'seats', 'status', 'guests', 'seatedAt', 'customer', 'reservationTime']
 const LETTERS = '23456789ABCDEFGHJKLMNPQRSTUVWXYZ' // none that is read as another
 
 const bodyOf = ({ version, ...body }) => body
 const without = (row, names) => Object.fromEntries(Object.entries(row).filter(([name]) => !names.includes(name)))
-const freed = (table) => ({ ...without(table, OF_GUESTS), status: 'available' })
+/** A table whose guests have left. */
+export const freed = (table) => ({ ...without(table, OF_GUESTS), status: 'available' })
 const fresh = (prefix) => {
   const bytes = crypto.getRandomValues(new Uint8Array(10))
   return prefix + [...bytes].map((byte) => LETTERS[byte & 31]).join('')
@@ -102,6 +101,9 @@ export class Acts {
   clear(table) {
     return this.#wholeTable(freed(table))
   }
+  nextNumber() {
+    return [...this.#terminal.tables.values()].reduce((most, { number }) => Math.max(most, number), 0) + 1
+  }
   addTable({ number, seats }) {
     return this.#table('add', { id: fresh('table_'), number, seats, status: 'available' })
   }
@@ -128,7 +130,24 @@ export class Acts {
   /** None of them takes the line off. */
   setQuantity(table, line, quantity) {
     const items = [quantity > 0 ? { id: line.id, quantity } : { id: line.id }]
-    return this.#table(quantity > 0 ? 'update_item' : 'void_item', { id: table.id, ...this.#guard(table), items })
+    // The relay leaves `was` alone: it is for the notice, should this be refused.
+    const was = { name: line.name, price: line.price, dishId: line.dishId, quantity: quantityOf(line) }
+    return this.#table(quantity > 0 ? 'update_item' : 'void_item', { id: table.id, ...this.#guard(table), items, was })
+  }
+  /** What orders lines that were refused (refusals.js) on the order that is there now; null where it cannot be done. */
+  orderedAgain(table, lines) {
+    const held = new Map((table.orderItems ?? []).map((line) => [line.id, line]))
+    const changed = lines.filter(({ id }) => held.has(id))
+    const added = lines
+      .filter(({ id, change, price }) => !held.has(id) && change > 0 && Number.isFinite(price))
+      .map(({ had, change, ...line }) => ({ ...line, quantity: change, id: fresh('line_'), by: this.#terminal.clientId }))
+    if (table.status !== 'occupied' || (!changed.length && !added.length)) return null
+    return () => {
+      for (const { id, change } of changed) {
+        this.setQuantity(table, held.get(id), Math.max(0, quantityOf(held.get(id)) + change))
+      }
+      if (added.length) this.#table('add_items', { id: table.id, ...this.#guard(table), items: added })
+    }
   }
   /** Lines are meant for these guests: they are refused if others sit there by now. */
   #guard({ orderId }) {
@@ -184,29 +203,5 @@ export class Acts {
   saveSettings(changed) {
     this.#people.introduce()
     return this.#terminal.settings(changed)
-  }
-
-  // What was refused
-
-  /** What can be done about a refused mutation, as [kind, function]; kinds are texts of T.remedies. */
-  remediesOf({ type, data, error }) {
-    const { action, data: wanted } = data
-    const list = LIST_OF[type]
-    const now = list && this.#terminal.view[list].get(wanted?.id)
-    if (error.code === 'ORDER_ID_TAKEN') {
-      return [['another', () => this.order('add', { ...wanted, id: error.suggestedId })]]
-    }
-    if (error.code === 'GONE' && type !== 'UPDATE_ORDER') {
-      const again = { tables: ['table', 'add'], menuItems: ['dish', 'add_item'] }[list]
-      return again ? [['again', () => this.#terminal[again[0]](again[1], wanted)]] : []
-    }
-    if (error.code !== 'CONFLICT' || !now) return []
-    if (action === 'delete') return [['mine', () => this.deleteTable(now)]]
-    if (action === 'delete_item') return [['mine', () => this.deleteDish(now)]]
-    if (action === 'update_item' && list === 'menuItems') return [['mine', () => this.changeDish(now, wanted)]]
-    if (action !== 'update' || list !== 'tables' || error.field === 'number') return []
-    const fields = Object.fromEntries(WANTED.filter((name) => name in wanted).map((name) => [name, wanted[name]]))
-    const base = wanted.status === 'available' ? without(now, OF_GUESTS) : now
-    return [['mine', () => this.#wholeTable({ ...base, ...fields })]]
   }
 }

@@ -1,19 +1,24 @@
 // What was refused stays here until somebody has seen it: what they wanted, what is there now, and what to do.
 
-import { guestOf, money } from './figures.js'
-import { h, icon, keyed } from './dom.js'
+import { guestOf, money, quantityOf } from './figures.js'
+import { h, icon, keyed, say } from './dom.js'
 import { LIST_OF } from './acts.js'
+import { groupsOf, isOfLines, linesOf, remediesOf } from './refusals.js'
 import { T } from './texts.js'
 
 const SHOWN = 3
 
 /** What a refused mutation was about, for its headline. */
-function subjectOf(app, { type, data }) {
+function headlineOf(app, mutation) {
+  const { type, data } = mutation
   const row = data.data ?? {}
   const held = LIST_OF[type] && app.terminal.view[LIST_OF[type]].get(row.id)
-  if (type === 'UPDATE_TABLE') return row.number ?? held?.number
-  if (type === 'UPDATE_MENU') return row.name ?? held?.name
-  return row.id
+  const N = T.notices.what
+  if (isOfLines(mutation)) return N.lines(held?.number)
+  if (type === 'UPDATE_TABLE') return N.table(row.number ?? held?.number)
+  if (type === 'UPDATE_MENU') return N.menu(row.name ?? held?.name)
+  if (type === 'UPDATE_ORDER') return data.action === 'add' ? N.payment(row.tableNumber) : N.order(row.id)
+  return N.settings()
 }
 
 function tableText(app, row) {
@@ -22,59 +27,95 @@ function tableText(app, row) {
   return T.notices.table(T.floor.status[row.status], guests, total)
 }
 
-/** What is there now and what was wanted, where both can be said in a line. */
-function sidesOf(app, { type, data, error }) {
-  const wanted = data.data ?? {}
-  const now = error.current && LIST_OF[type] && app.terminal.view[LIST_OF[type]].get(error.current.id)
-  if (type === 'UPDATE_TABLE' && now) {
-    return [T.notices.now(tableText(app, now)), wanted.status && T.notices.wanted(tableText(app, wanted))]
-  }
-  if (type === 'UPDATE_MENU' && now) {
-    const text = (dish) => [dish.name, money(dish.price, app.currency)].join(', ')
-    return [T.notices.now(text(now)), 'price' in wanted && T.notices.wanted(text(wanted))]
-  }
-  return []
+const dishText = (app, dish) => [dish.name, money(dish.price, app.currency)].join(', ')
+
+/** What there is now, as far as it can be said in a line. */
+function nowOf(app, { type, data, error }) {
+  const { id, number } = data.data ?? {}
+  if (!['CONFLICT', 'GONE'].includes(error.code) || !id || !['UPDATE_TABLE', 'UPDATE_MENU'].includes(type)) return ''
+  if (error.field === 'number') return T.notices.taken(number)
+  const row = app.terminal.view[LIST_OF[type]].get(id)
+  if (!row) return T.notices.deleted
+  return T.notices.now(type === 'UPDATE_TABLE' ? tableText(app, row) : dishText(app, row))
 }
 
-function makeNotice(app, mutation) {
-  const { type, error } = mutation
+/** What was wanted and is not done. */
+function wantedOf(app, { all, last }) {
+  const { type, data } = last
+  const wanted = data.data ?? {}
+  if (isOfLines(last)) return T.notices.lost(linesOf(all).map(({ name, change, had }) => T.notices.line(name, change, had)))
+  if (type === 'UPDATE_TABLE' && data.action === 'add') return T.notices.wanted(T.floor.guests(0, wanted.seats))
+  if (type === 'UPDATE_TABLE' && wanted.status) return T.notices.wanted(tableText(app, wanted))
+  if (type === 'UPDATE_MENU' && 'price' in wanted) return T.notices.wanted(dishText(app, wanted))
+  if (type === 'UPDATE_ORDER' && data.action === 'add') {
+    const items = (Array.isArray(wanted.items) ? wanted.items : []).map((line) => T.notices.line(line.name, quantityOf(line), 0))
+    return T.notices.lost([money(wanted.total, app.currency), ...items])
+  }
+  if (type !== 'UPDATE_SETTINGS') return ''
+  return T.notices.lost(Object.entries(data).map(([name, value]) => T.notices.setting(T.settings[name] ?? name, value)))
+}
+
+function whoOf(app, { type, data, error }) {
   const list = LIST_OF[type]
-  const found = error.code === 'CONFLICT' && list ? app.journal.of(list, mutation.data.data?.id) : null
-  const who = found && !app.people.isMe(found.who) ? T.notices.changed(app.people.label(found.who)) : ''
-  const sides = sidesOf(app, mutation)
-  const dismiss = () => {
-    app.terminal.dismiss(mutation)
+  const found = error.code === 'CONFLICT' && list ? app.journal.of(list, data.data?.id) : null
+  return found && !app.people.isMe(found.who) ? T.notices.changed(app.people.label(found.who)) : ''
+}
+
+function adviceOf({ last }, remedies) {
+  const { code, todo } = last.error
+  if (isOfLines(last) && code === 'CONFLICT') return remedies.length ? T.notices.linesAdvice : T.notices.linesLater
+  return T.notices.advice[code] ?? `${todo[0].toUpperCase()}${todo.slice(1)}.`
+}
+
+function makeNotice(app) {
+  const what = h('strong')
+  const text = h('p')
+  const advice = h('p.muted.small')
+  const dismiss = h('button.button', { type: 'button', onclick: () => put() })
+  const others = h('div.remedies')
+  const actions = h('div.actions', {}, dismiss, others)
+  let shown = null
+
+  /** Put the notice away, once what is done about it is on its way. */
+  function put(kind = null) {
+    if (kind) new Map(remediesOf(app, shown)).get(kind)?.()
+    for (const mutation of shown.all) app.terminal.dismiss(mutation)
     app.refresh()
   }
-  const remedies = app.acts.remediesOf(mutation).map(([kind, act]) =>
-    h('button.button.primary', { type: 'button', onclick: () => [dismiss(), act()] }, T.notices.remedies[kind]),
-  )
-  const what = (T.notices.what[type] ?? T.notices.what.UPDATE_SETTINGS)(subjectOf(app, mutation))
-  return h(
-    'li.notice.card',
-    {},
-    icon('alert'),
-    h(
-      'div.notice-text',
-      {},
-      h('strong', {}, what),
-      h('p', {}, [who, ...sides].filter(Boolean).join(' ') || `${error.message}.`),
-      h('p.muted.small', {}, T.notices.advice[error.code] ?? `${error.todo[0].toUpperCase()}${error.todo.slice(1)}.`),
-    ),
-    h('div.actions', {}, h('button.button', { type: 'button', onclick: dismiss }, remedies.length ? T.notices.dismiss : T.notices.ok), ...remedies),
-  )
+  const list = keyed(others, {
+    key: ([kind]) => kind,
+    make: ([kind]) => h('button.button.primary', { type: 'button', onclick: () => put(kind) }, T.notices.remedies[kind]),
+  })
+
+  const notice = h('li.notice.card', {}, icon('alert'), h('div.notice-text', {}, what, text, advice), actions)
+  notice.show = (group) => {
+    shown = group
+    const { last } = group
+    const remedies = remediesOf(app, group)
+    say(what, headlineOf(app, last))
+    const known = [whoOf(app, last), nowOf(app, last), wantedOf(app, group)].filter(Boolean)
+    say(text, known.join(' ') || `${last.error.message}.`)
+    say(advice, adviceOf(group, remedies))
+    say(dismiss, remedies.length ? T.notices.dismiss : T.notices.ok)
+    list(remedies)
+  }
+  return notice
 }
 
 export function makeNotices(app) {
   const rows = h('ul.notices', { 'aria-label': T.notices.label, 'aria-live': 'assertive' })
-  const list = keyed(rows, { make: (mutation) => makeNotice(app, mutation) })
+  const more = h('p.notices-more.small')
+  // A group is made anew each time: what there is now may be another although nothing else was refused.
+  const list = keyed(rows, { key: ({ key }) => key, make: () => makeNotice(app), update: (notice, group) => notice.show(group) })
   app.terminal.on('refused', () => app.refresh())
   return {
-    element: rows,
+    element: h('div', {}, rows, more),
     show() {
-      const { refused } = app.terminal
-      rows.hidden = refused.length === 0
-      return list(refused.slice(0, SHOWN))
+      const groups = groupsOf(app.terminal.refused)
+      rows.hidden = groups.length === 0
+      more.hidden = groups.length <= SHOWN
+      say(more, T.notices.more(groups.length - SHOWN))
+      return list(groups.slice(0, SHOWN))
     },
   }
 }

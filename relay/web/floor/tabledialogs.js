@@ -32,9 +32,8 @@ export const changedOf = (shown, wanted) =>
 /** Add a table, or change one. */
 export function tableDialog(app, table) {
   const all = [...app.terminal.tables.values()]
-  const next = all.reduce((most, { number }) => Math.max(most, number), 0) + 1
   openDialog(table ? T.table.editTitle(table.number) : T.table.addTitle, (close) => {
-    const number = { name: 'number', type: 'number', min: 0, max: 2147483647, required: true, value: table?.number ?? next }
+    const number = { name: 'number', type: 'number', min: 0, max: 2147483647, required: true, value: table?.number ?? app.acts.nextNumber() }
     const seats = { name: 'seats', type: 'number', min: 0, max: 1000, required: true, value: table?.seats ?? 4 }
     const remove = () => {
       close()

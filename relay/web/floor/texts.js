@@ -226,15 +226,27 @@ export const T = {
     dismiss: 'Leave it as it is',
     ok: 'Understood',
     what: {
-      UPDATE_TABLE: (number) => (number === undefined ? 'A change of a table was refused' : `Your change of table ${number} was refused`),
-      UPDATE_MENU: (name) => (name ? `Your change of ${short(name)} was refused` : 'Your change of the menu was refused'),
-      UPDATE_ORDER: (id) => `Your change of order ${id ?? ''} was refused`,
-      UPDATE_SETTINGS: () => 'Your change of the settings was refused',
-      NEXT_ORDER_ID: () => 'No order number was given',
+      table: (number) => (number === undefined ? 'A change of a table was refused' : `Your change of table ${number} was refused`),
+      lines: (number) => `Your change of the order ${number === undefined ? 'of a table' : `of table ${number}`} was refused`,
+      menu: (name) => (name ? `Your change of ${short(name)} was refused` : 'Your change of the menu was refused'),
+      payment: (number) => (number === null || number === undefined ? 'The payment was refused' : `The payment of table ${number} was refused`),
+      order: (id) => (id ? `Your change of order ${id} was refused` : 'Your change of the order history was refused'),
+      settings: () => 'Your change of the settings was refused',
     },
     changed: (who) => `${who} changed it meanwhile.`,
     now: (text) => `Now: ${text}.`,
+    deleted: 'Now: it is deleted.',
     wanted: (text) => `You wanted: ${text}.`,
+    lost: (texts) => (texts.length ? `Not saved: ${texts.join('; ')}.` : ''),
+    line: (name, change, had) => {
+      const what = short(String(name ?? 'of a line'))
+      return had ? `${Math.abs(change)} ${change > 0 ? 'more' : 'fewer'} ${what}` : `${change} × ${what}`
+    },
+    taken: (number) => `Now: there is another table ${number}.`,
+    setting: (name, value) => `${name}: ${value === true ? 'on' : value === false ? 'off' : value}`,
+    more: (number) => `${count(number, 'more change was', 'more changes were')} refused; they are shown when these are done.`,
+    linesAdvice: 'If the guests still want it, put it on the order that is there now.',
+    linesLater: 'Look at the table; what the guests still want can be ordered there once they are seated.',
     table: (status, guests, total) => [status, guests, total].filter(Boolean).join(', '),
     advice: {
       CONFLICT: 'Look at what is there now; then do yours all the same, or leave it.',
@@ -242,6 +254,12 @@ export const T = {
       ORDER_ID_TAKEN: 'Perhaps it was paid at another terminal: look under Orders. If this is another sale, keep it as one.',
       FORBIDDEN: 'This terminal may not do that; ask a manager.',
     },
-    remedies: { mine: 'Do mine all the same', again: 'Add it again', another: 'Keep it as another sale' },
+    remedies: {
+      mine: 'Do mine all the same',
+      lines: 'Order it all the same',
+      again: 'Add it again',
+      another: 'Keep it as another sale',
+      number: 'Add it with another number',
+    },
   },
 }
