@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.async_api import WebSocketRoute, expect
+from playwright.async_api import WebSocket, WebSocketRoute, expect
 
 from tests.library.shops import execute
 from tests.pages.floor import Floor
@@ -46,6 +46,30 @@ async def test_a_terminal_may_name_itself_but_not_pass_for_another(floor: Floor)
         await expect(other.table(1)).to_contain_text("Free")
         await window.page.keyboard.press("Escape")
         await window.go("Settings")
+
+
+async def test_who_is_not_known_is_asked_once_and_answers_all(floor: Floor) -> None:
+    window, quiet, other = await floor.open(), await floor.open(), await floor.open()
+    said: list[str] = []
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framesent", lambda frame: said.append(str(frame)) if '"MESSAGE"' in str(frame) else None)
+
+    for one in (window, quiet, other):
+        one.page.on("websocket", listen)
+        await one.reload()
+        await one.stands("live")
+    assert said == []  # who only looks has nothing to say
+    await window.seat(1, 2)
+    await expect(quiet.table(1).locator(".who")).to_contain_text("Till 1")
+    for one in (quiet, other):
+        await one.reload()  # and forget
+        await one.stands("live")
+    await window.button("One guest more").click()
+    for one in (quiet, other):
+        await expect(one.table(1).locator(".who")).to_contain_text("Till 1")
+    told = [text for text in said if "terminalName" in text]
+    assert len(told) - 1 <= len(said) - len(told) <= 2  # each asked at most once, and no answer was without a question
 
 
 async def test_a_change_is_highlighted_and_then_is_not(floor: Floor) -> None:

@@ -1,24 +1,31 @@
-// Who makes changes: a name and a colour for a client id. Terminals tell each other their names in a MESSAGE, once a minute
-// while they change things; who has not been told shows the client id's end.
+// Who makes changes: a name and a colour for a client id. A terminal tells all others its name in a MESSAGE when it first
+// changes something, and when it is asked. Who sees a change of somebody unknown asks that one terminal, after a moment: the
+// answer goes to all, so of a hundred windows that came back together one or two ask. Until then the client id's end is shown.
 
 import { T } from './texts.js'
 import { markOf } from './identity.js'
 
 const MOST = 500
-const AGAIN = 60_000
+const AGAIN = 5000 // milliseconds between two introductions, however many ask
+const MOMENT = 2000 // at most so long one waits for somebody else to ask
 const LONGEST = 40
+const NO_TERMINAL = ['database', 'server']
 export const COLOURS = 8
 
 export class People {
   #names = new Map()
   #said = -Infinity
+  #answering = null
+  #asked = new Set()
   #terminal
   name
 
   constructor(terminal, name) {
     this.#terminal = terminal
     this.name = name
+    terminal.on('change', ({ clientId }) => this.#meet(clientId))
     terminal.on('message', ({ clientId, data }) => {
+      if (data?.to === terminal.clientId && data.whoAreYou === true) this.#answer()
       if (typeof data?.terminalName !== 'string' || clientId === terminal.clientId) return
       const name = data.terminalName.replace(/\s+/g, ' ').trim().slice(0, LONGEST)
       if ([T.you, T.database, T.relay].includes(name)) return // nobody passes for these
@@ -27,10 +34,26 @@ export class People {
     })
   }
 
-  /** Tell the others this terminal's name, unless they were told lately. */
+  /** Tell the others this terminal's name, unless they were told. */
   introduce(anew = false) {
-    if (!anew && performance.now() - this.#said < AGAIN) return
+    if (!anew && this.#said > -Infinity) return
     if (this.#terminal.say({ terminalName: this.name })) this.#said = performance.now()
+  }
+
+  /** Somebody asks: answer all who ask about now. */
+  #answer() {
+    const told = () => ((this.#answering = null), this.introduce(true))
+    this.#answering ??= setTimeout(told, Math.max(0, this.#said + AGAIN - performance.now()))
+  }
+
+  /** Somebody changes something: learn their name. Who does not answer is not asked again. */
+  #meet(clientId) {
+    const isKnown = () => this.isMe(clientId) || this.#names.has(clientId)
+    if (isKnown() || this.#asked.has(clientId) || NO_TERMINAL.includes(clientId)) return
+    if (this.#asked.size >= MOST) this.#asked.clear()
+    this.#asked.add(clientId)
+    const ask = () => isKnown() || this.#terminal.say({ to: clientId, whoAreYou: true }) || this.#asked.delete(clientId)
+    setTimeout(ask, Math.random() * MOMENT)
   }
 
   isMe(clientId) {
