@@ -251,8 +251,39 @@ async def test_settings_that_somebody_types_are_not_overwritten_by_those_of_anot
     await expect(other.page.get_by_label("Tax, percent")).to_have_value("8")
     await other.button("Save").click()
     await expect(window.page.get_by_label("Tax, percent")).to_have_value("8")
+    await expect(other.page.get_by_role("status").filter(has_text="Saved")).to_have_text("Saved for every terminal.")
     settings = (await floor.agree(window, other))["settings"]
     assert (settings["restaurantName"], settings["taxRate"]) == ("Golden Duck", 8)
+
+
+async def test_the_history_of_changes_says_what_a_person_understands(floor: Floor) -> None:
+    window = await floor.open()
+    entries = window.page.locator(".rail .entry-what")
+    for statement, told in (
+        ("update pos.menu_items set price = 2600 where id = '1'", "2,500 MMK → 2,600 MMK"),
+        ("""update pos.restaurants set settings = settings || '{"taxRate": 8}'""", "set the tax to 8 %"),
+        (
+            """update pos.restaurants
+               set settings = settings || '{"serviceChargeEnabled": true, "serviceCharge": 10}'""",
+            "switched the service charge on",
+        ),
+        ("update pos.tables set status = 'reserved' where number = 1", "reserved table 1"),
+        ("update pos.tables set status = 'available' where number = 1", "cancelled the reservation of table 1"),
+    ):
+        execute(floor.conninfo, statement)
+        await expect(entries.first).to_contain_text(told)
+    await window.seat(3, 2)
+    await window.order("Myanmar Beer")
+    await window.button("Clear table").click()
+    await window.page.get_by_role("dialog").get_by_role("button", name="Clear it").click()
+    await window.page.keyboard.press("Escape")
+    await expect(entries.first).to_have_text("You cleared table 3, with 1,200 MMK on its order")
+    await window.seat(3, 2)
+    await window.order("Myanmar Beer")
+    await window.button("Pay").click()
+    await window.page.get_by_role("dialog").get_by_role("button", name="Cash").click()
+    await expect(entries.first).to_have_text("You freed table 3")
+    await expect(entries.nth(1)).to_contain_text("table 3 paid 1,425.60 MMK")
 
 
 async def test_an_edit_that_follows_one_whose_answer_is_late_is_no_conflict(floor: Floor) -> None:

@@ -71,6 +71,12 @@ async def test_what_a_role_may_not_do_is_refused_with_what_to_do(guarded: Floor,
     await expect(window.page.locator(".dish-row", has_text="Mohinga")).to_contain_text("2,500 MMK")
     await window.notice.get_by_role("button", name="Understood").click()
     await expect(window.notice).to_have_count(0)
+    await window.go("Settings")
+    await window.page.get_by_label("Tax, percent").fill("1")
+    await window.button("Save").click()
+    await expect(window.notice).to_contain_text("Not saved: Tax, percent: 1.")
+    await expect(window.page.get_by_role("status").filter(has_text="Saved")).to_have_count(0)
+    await expect(window.page.get_by_label("Tax, percent")).to_have_value("5")
     await guarded.agree(window)
 
 

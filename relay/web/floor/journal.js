@@ -74,9 +74,10 @@ export class Journal {
   #entry({ type, data }) {
     const list = LIST_OF[type]
     if (type === 'UPDATE_SETTINGS') {
-      const names = Object.keys(data).filter((name) => data[name] !== this.#settings[name])
+      const names = Object.keys(data).filter((name) => JSON.stringify(data[name]) !== JSON.stringify(this.#settings[name]))
       this.#settings = data
-      return { text: T.journal.settings(names), view: 'settings' }
+      const texts = names.map((name) => T.journal.setting[name]?.(data[name]) ?? T.journal.otherSetting(name))
+      return { text: T.journal.settings(texts), view: 'settings' }
     }
     if (!list) return { text: T.journal.other, view: '' }
     const { action, data: row } = data
@@ -85,20 +86,22 @@ export class Journal {
     else if (action.startsWith('delete')) this.#before[list].delete(row.id)
     else if (row.id) this.#before[list].set(row.id, row)
     const currency = String(this.#settings.currency ?? '')
-    if (list === 'tables') return { text: tableText(action, row, before), view: 'floor', table: row.id }
+    const isPaid = this.#before.orderHistory.get(before?.orderId)?.status === 'completed'
+    if (list === 'tables') return { text: tableText(action, row, before, isPaid, currency), view: 'floor', table: row.id }
     if (list === 'menuItems') return { text: menuText(action, row, before, currency), view: 'menu' }
     return { text: orderText(action, row, before, currency), view: 'orders' }
   }
 }
 
-function tableText(action, row, before) {
+function tableText(action, row, before, isPaid, currency) {
   const J = T.journal
   const number = row.number ?? before?.number ?? '?'
   if (action === 'delete') return J.tableGone(number)
   if (!before) return J.tableNew(number)
   if (before.status !== row.status) {
     if (row.status === 'reserved') return J.reserved(number, guestOf(row), when(row.reservationTime) || row.reservationTime)
-    if (row.status === 'available') return J.cleared(number)
+    if (row.status === 'available' && before.status === 'reserved') return J.unreserved(number)
+    if (row.status === 'available') return isPaid ? J.freed(number) : J.cleared(number, before.orderItems?.length && before.orderTotal, currency)
     if (!row.orderItems?.length) return J.seated(number, row.guests)
   }
   const lines = linesText(row.orderItems ?? [], before.orderItems ?? [])

@@ -20,11 +20,13 @@ function makeField([name, kind, attributes], changed) {
   const element = input ? h('label.check', {}, input, h('span', {}, T.settings[name])) : field(T.settings[name], { name, ...attributes })
   const control = input ?? element.querySelector('input')
   const note = h('p.small.note', { hidden: true })
+  const about = T.settings.about[name] ? h('p.small.muted', { id: `about-${name}` }, T.settings.about[name]) : null
+  if (about) control.setAttribute('aria-describedby', about.id)
   let shown // what the restaurant had when the field was last filled
   const read = () => (kind === 'check' ? control.checked : kind === 'number' ? Number(control.value) : control.value.trim())
   control.addEventListener('input', changed)
   return {
-    element: h('div', {}, element, note),
+    element: h('div.setting', {}, element, about, note),
     name,
     read,
     get isChanged() {
@@ -58,16 +60,20 @@ export function makeSettings(app) {
     save.disabled = !fields.some((one) => one.isChanged)
     say(told, '')
   }
+  let last = null // the newest that was asked for: what is said is said of it
+  const outcomeOf = async (mutation) =>
+    (await app.terminal.answered(mutation)).state === 'acknowledged' ? T.settings.done : '' // a notice says why not
   const fields = SHARED.map((one) => makeField(one, changed))
   const at = (name) => fields.find((one) => one.name === name).element
   const shared = form(
     () => {
       const wanted = fields.filter((one) => one.isChanged)
       if (!wanted.length) return
-      app.acts.saveSettings(Object.fromEntries(wanted.map((one) => [one.name, one.read()])))
+      const saving = (last = app.acts.saveSettings(Object.fromEntries(wanted.map((one) => [one.name, one.read()]))))
       for (const one of wanted) one.saved()
       changed()
       say(told, T.settings.saved)
+      saving.then(outcomeOf, () => '').then((text) => saving === last && told.textContent && say(told, text))
     },
     h('h2', {}, T.settings.restaurant),
     h('p.muted.small', {}, T.settings.restaurantHint),
