@@ -22,6 +22,18 @@ _REPORT = """() => {
   return { state, revision: terminal.revision, stands: terminal.state, pending: terminal.pending.length }
 }"""
 
+# By id, each card that was ever highlighted from now on, and with which animation: a highlight lasts for seconds only,
+# and a machine that is shared may not look within them.
+_WATCH = """() => {
+  const highlighted = (globalThis.highlighted = {})
+  const watch = new MutationObserver((all) => {
+    for (const { target } of all) {
+      if (target.matches('.table.fresh')) highlighted[target.dataset.id] = getComputedStyle(target).animationName
+    }
+  })
+  watch.observe(document.querySelector('.view.floor'), { subtree: true, attributeFilter: ['class'] })
+}"""
+
 
 class Window:
     """A window with the floor in it."""
@@ -68,6 +80,14 @@ class Window:
         """Add dishes to the order of the table that is open."""
         for dish in dishes:
             await self.panel.locator(".dish", has_text=dish).click()
+
+    async def watch_cards(self) -> None:
+        """From now on, remember which cards are highlighted."""
+        await self.page.evaluate(_WATCH)
+
+    async def highlighted(self) -> dict[str, str]:
+        """The animations of the cards that were, by their tables' ids."""
+        return dict(await self.page.evaluate("highlighted"))
 
     async def client_id(self) -> str:
         return str(await self.page.evaluate("terminal.clientId"))

@@ -74,8 +74,8 @@ async def test_who_is_not_known_is_asked_once_and_answers_all(floor: Floor) -> N
 
 async def test_a_change_is_highlighted_and_then_is_not(floor: Floor) -> None:
     window = await floor.open()
+    await window.watch_cards()
     execute(floor.conninfo, "update pos.tables set status = 'reserved' where number = 2")
-    await expect(window.table(2)).to_have_class(re.compile(r"\bfresh\b"))
     await expect(window.table(2).locator(".who")).to_contain_text("Database")
     await expect(window.table(3)).not_to_have_class(re.compile(r"\bfresh\b"))
     await expect(window.table(2)).not_to_have_class(re.compile(r"\bfresh\b"))

@@ -13,6 +13,7 @@ from tests.library.shops import execute
 from tests.pages.evening import have_an_evening
 from tests.pages.floor import Floor, Window
 from tests.pages.windows import SIZES, THEMES, Theme, Windows, picture, violations
+from tests.waiting import until
 
 VIEWS = ("Floor", "Menu", "Orders", "Changes", "Settings")
 # What a finger is meant to hit and is smaller than 44 CSS pixels (WCAG 2.5.5); a link in a sentence may be.
@@ -180,9 +181,10 @@ async def test_nothing_moves_for_who_does_not_want_it(floor: Floor) -> None:
     await expect(window.table(1)).to_contain_text("Reserved")
     assert await window.page.evaluate(_MOVES) == []
     window = await floor.open(reduced_motion="no-preference")
+    await window.watch_cards()
     execute(floor.conninfo, "update pos.tables set status = 'available' where number = 1")
-    await expect(window.table(1)).to_contain_text("Free")
-    await expect(window.table(1)).to_have_css("animation-name", "arrive")
+    await until(window.highlighted, what="the highlight")
+    assert await window.highlighted() == {"1": "arrive"}
 
 
 async def test_a_chosen_theme_is_kept_and_followed_by_the_other_window(floor: Floor) -> None:
