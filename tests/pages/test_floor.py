@@ -77,8 +77,22 @@ async def test_a_change_is_highlighted_and_then_is_not(floor: Floor) -> None:
     await window.watch_cards()
     execute(floor.conninfo, "update pos.tables set status = 'reserved' where number = 2")
     await expect(window.table(2).locator(".who")).to_contain_text("Database")
-    await expect(window.table(3)).not_to_have_class(re.compile(r"\bfresh\b"))
     await expect(window.table(2)).not_to_have_class(re.compile(r"\bfresh\b"))
+    assert set(await window.highlighted()) == {"2"}
+
+
+async def test_a_dish_is_found_in_the_whole_menu_and_the_next_table_begins_with_all(floor: Floor) -> None:
+    window = await floor.open()
+    await window.seat(1, 2)
+    dishes = window.panel.locator(".dish")
+    await window.panel.get_by_role("button", name="Appetizers").click()
+    await expect(dishes.filter(has_text="Myanmar Beer")).to_have_count(0)
+    await window.panel.get_by_label("Find a dish").fill("beer")
+    await expect(dishes).to_have_count(1)
+    await expect(window.panel.get_by_role("button", name="All", exact=True)).to_have_attribute("aria-pressed", "true")
+    await window.seat(2, 2)
+    await expect(window.panel.get_by_label("Find a dish")).to_have_value("")
+    await expect(dishes).to_have_count(6)
 
 
 async def test_lines_of_two_waiters_are_merged(floor: Floor) -> None:

@@ -113,7 +113,11 @@ export function makeMenu(app) {
     type: 'search',
     placeholder: T.menu.find,
     'aria-label': T.menu.find,
-    oninput: () => ((sought = find.value.trim().toLowerCase()), app.refresh()),
+    oninput: () => {
+      sought = find.value.trim().toLowerCase()
+      if (sought) category = chips.take(null) // what is sought by name is sought in the whole menu
+      app.refresh()
+    },
   })
   const chips = categoryChips((name) => ((category = name), app.refresh()))
   const add = h('button.button.primary', { type: 'button', onclick: () => dishDialog(app, null) }, icon('plus', 's'), T.menu.add)

@@ -167,7 +167,7 @@ export function makePanel(app) {
       say(tax, extra.filter(Boolean).join(', '))
       pay.hidden = items.length === 0
       const isDone = list(items)
-      return picker.show() && isDone
+      return picker.show(table.id) && isDone
     },
   }
 }

@@ -19,10 +19,11 @@ export function categoryChips(chosen) {
   const list = keyed(row, {
     key: ({ name }) => String(name),
     make: ({ name }) =>
-      h('button.button', { type: 'button', onclick: () => ((current = name), chosen(name)) }, name ?? T.menu.all),
+      h('button.button', { type: 'button', onclick: () => (row.take(name), chosen(name)) }, name ?? T.menu.all),
     update: (button, { name }) => button.setAttribute('aria-pressed', String(name === current)),
     stamp: ({ name }) => name === current,
   })
+  row.take = (name) => (current = name)
   let items = []
   let names = null
   row.show = (categories) => {
@@ -50,6 +51,7 @@ export function sortedMenu(app) {
 }
 
 export function makePicker(app, add) {
+  let table = null
   let sought = ''
   let category = null
   const menu = sortedMenu(app)
@@ -57,7 +59,11 @@ export function makePicker(app, add) {
     type: 'search',
     placeholder: T.menu.find,
     'aria-label': T.menu.find,
-    oninput: () => ((sought = find.value.trim().toLowerCase()), app.refresh()),
+    oninput: () => {
+      sought = find.value.trim().toLowerCase()
+      if (sought) category = chips.take(null) // what is sought by name is sought in the whole menu
+      app.refresh()
+    },
     onkeydown: (event) => {
       // A waiter types three letters and presses Enter; what is shown may yet be what it was before them.
       if (event.key === 'Enter') add(found()[0])
@@ -83,7 +89,13 @@ export function makePicker(app, add) {
   const element = h('div.picker', {}, h('h3', {}, T.table.menu), find, chips, none, grid)
   return {
     element,
-    show() {
+    /** `of` is the table's id: what was chosen for another is not chosen for this one. */
+    show(of) {
+      if (of !== table) {
+        table = of
+        find.value = sought = ''
+        category = chips.take(null)
+      }
       const dishes = found()
       none.hidden = dishes.length > 0
       const isDone = list(dishes)
