@@ -99,7 +99,35 @@ async def test_a_page_that_its_relay_keeps_out_says_what_to_set(shop: str, windo
 async def test_a_restaurant_that_is_not_there_is_said(floor: Floor, windows: Windows) -> None:
     page = await windows.open(f"{floor.url}?restaurant=nowhere")
     await Window(page).stands("refused")
-    await expect(page.get_by_role("dialog")).to_contain_text("nowhere")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("The address of this page ends in ?restaurant=nowhere")
+    await dialog.get_by_role("link").click()
+    await Window(page).stands("live")
+
+
+_DENIED = """for (const name of ['localStorage', 'sessionStorage', 'indexedDB']) {
+  Object.defineProperty(window, name, { get() { throw new DOMException('denied', 'SecurityError') } })
+}"""
+
+
+async def test_a_browser_that_may_keep_nothing_is_worked_with_and_not_closed_by_mistake(floor: Floor) -> None:
+    window = await floor.open()
+    await window.page.add_init_script(_DENIED)
+    await window.reload()
+    await window.stands("live")
+    await expect(window.page.get_by_text("This browser cannot keep anything")).to_be_visible()
+    await floor.relay.kill()
+    await window.stands("offline")
+    await window.seat(4, 2)
+    await expect(window.page.get_by_text("1 change waits in this window to be sent: do not close it.")).to_be_visible()
+    async with window.page.expect_event("dialog") as asked:
+        await window.page.close(run_before_unload=True)
+    dialog = await asked.value
+    assert dialog.type == "beforeunload"
+    await dialog.dismiss()
+    await floor.relay.start()
+    await window.stands("live")
+    assert (await floor.agree(window))["tables"]["4"]["guests"] == 2
 
 
 async def test_a_restaurant_without_anything_says_how_to_begin(floor: Floor) -> None:

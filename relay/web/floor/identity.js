@@ -7,8 +7,10 @@ const LEASE = 90_000 // without locks: a till is free when nobody has renewed it
 const RENEW = 2000
 const MOST = 99
 
-const kept = (storage, key, value) => {
+/** Read a key of `localStorage` or `sessionStorage`, or write it, or remove it with null. */
+const kept = (name, key, value) => {
   try {
+    const storage = globalThis[name] // this itself throws where site data is blocked
     if (value === undefined) return storage.getItem(key)
     if (value === null) storage.removeItem(key)
     else storage.setItem(key, value)
@@ -35,13 +37,13 @@ async function take(name, wait) {
 }
 
 function lease(name) {
-  const renewed = Number(kept(localStorage, name))
+  const renewed = Number(kept('localStorage', name))
   if (renewed && Date.now() - renewed < LEASE) return null
-  const renew = () => kept(localStorage, name, String(Date.now()))
+  const renew = () => kept('localStorage', name, String(Date.now()))
   const timer = setInterval(renew, RENEW)
   const letGo = () => {
     clearInterval(timer)
-    kept(localStorage, name, null)
+    kept('localStorage', name, null)
   }
   renew()
   addEventListener('pagehide', letGo)
@@ -55,12 +57,12 @@ function lease(name) {
  */
 export async function till(scope) {
   const storeOf = (number) => `minipos-till-${scope}-${number}`
-  const own = Number(kept(sessionStorage, `minipos.till.${scope}`))
+  const own = Number(kept('sessionStorage', `minipos.till.${scope}`))
   // A window that was duplicated has the number of its twin, which still holds it.
   let number = own && (await take(storeOf(own), WAIT)) ? own : 0
   for (let next = 1; !number && next <= MOST; next++) if (await take(storeOf(next), 0)) number = next
   number ||= Math.floor(Math.random() * 1e9) + MOST
-  kept(sessionStorage, `minipos.till.${scope}`, String(number))
+  kept('sessionStorage', `minipos.till.${scope}`, String(number))
   return { number, store: storeOf(number) }
 }
 
@@ -79,13 +81,13 @@ export async function leftTills(scope, use) {
 
 /** What this browser remembers: the name of a till, and the token that its windows show. */
 export const remembered = {
-  name: (store) => kept(localStorage, `${store}.name`),
-  rememberName: (store, name) => kept(localStorage, `${store}.name`, name || null),
+  name: (store) => kept('localStorage', `${store}.name`),
+  rememberName: (store, name) => kept('localStorage', `${store}.name`, name || null),
   get token() {
-    return kept(localStorage, 'minipos.token') ?? ''
+    return kept('localStorage', 'minipos.token') ?? ''
   },
   set token(token) {
-    kept(localStorage, 'minipos.token', token || null)
+    kept('localStorage', 'minipos.token', token || null)
   },
 }
 

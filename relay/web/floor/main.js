@@ -33,6 +33,7 @@ const app = {
   isLoaded: false,
   currency: '',
   route: { view: 'floor', table: null },
+  restaurant,
   hasToken: token !== '',
   pendingKeys: new Set(),
   isPending: (list, id) => app.pendingKeys.has(`${list}/${id}`),
@@ -140,6 +141,7 @@ function build() {
   $('#banners').setAttribute('aria-label', T.connection.title)
   $('#banners').append(...status.banners)
   $('#notices').append(notices.element)
+  $('#news').before(status.told)
   // The panel of a table begins below them.
   const news = new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty('--news', `${target.offsetHeight}px`))
   news.observe($('#news'))
@@ -204,12 +206,17 @@ async function begin(store) {
     if (!terminal.pending.length) return
     if (state === 'live') app.people.introduce()
     // What waits here must not be cleared away when the disk is full.
-    if (state === 'offline') navigator.storage?.persist?.()
+    if (state === 'offline') navigator.storage?.persist?.().catch(() => null)
   })
   app.route = routeOf(location.hash)
   parts = build()
   await terminal.start()
   app.journal.start()
+}
+
+/** Where nothing is stored, a window with something to send is not closed by mistake. */
+function warn(event) {
+  if (!app.isStored && app.terminal.pending.length) event.preventDefault()
 }
 
 /** Send what closed windows have left. Their terminals are started until nothing of theirs is pending. */
@@ -254,6 +261,7 @@ document.getElementById('side').addEventListener('click', ({ target, currentTarg
 covering.addEventListener('change', cover)
 addEventListener('keydown', escape)
 addEventListener('click', follow)
+addEventListener('beforeunload', warn)
 setInterval(refresh, MINUTE)
 goOn() // while it began, the address may have changed
 cover()

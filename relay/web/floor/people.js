@@ -23,7 +23,6 @@ export class People {
   constructor(terminal, name) {
     this.#terminal = terminal
     this.name = name
-    terminal.on('change', ({ clientId }) => this.#meet(clientId))
     terminal.on('message', ({ clientId, data }) => {
       if (data?.to === terminal.clientId && data.whoAreYou === true) this.#answer()
       if (typeof data?.terminalName !== 'string' || clientId === terminal.clientId) return
@@ -46,7 +45,7 @@ export class People {
     this.#answering ??= setTimeout(told, Math.max(0, this.#said + AGAIN - performance.now()))
   }
 
-  /** Somebody changes something: learn their name. Who does not answer is not asked again. */
+  /** Somebody has changed something: learn their name. Who does not answer is not asked again. */
   #meet(clientId) {
     const isKnown = () => this.isMe(clientId) || this.#names.has(clientId)
     if (isKnown() || this.#asked.has(clientId) || NO_TERMINAL.includes(clientId)) return
@@ -66,6 +65,7 @@ export class People {
     if (clientId === 'database') return T.database
     if (clientId === 'server') return T.relay
     const name = this.#names.get(clientId)
+    if (!name) this.#meet(clientId) // who is named to a person, though it changes nothing now
     if (!name) return clientId.startsWith('client_') ? T.app(clientId.slice(-4)) : T.terminal(clientId.slice(-4))
     const taken = name === this.name || [...this.#names].some(([id, other]) => id !== clientId && other === name)
     return taken ? `${name} · ${clientId.slice(-4)}` : name

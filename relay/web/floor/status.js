@@ -48,7 +48,8 @@ export function makeStatus(app) {
 
   return {
     pill,
-    banners: [banner, noStore, told],
+    banners: [banner, noStore],
+    told,
     show() {
       const { state, retryInSeconds } = app.terminal.status
       const number = app.terminal.pending.length
@@ -60,7 +61,7 @@ export function makeStatus(app) {
       const isAway = attempts > 0 && state !== 'refused'
       banner.hidden = !isAway
       noStore.hidden = app.isStored
-      say(kept, T.connection.kept(number))
+      say(kept, app.isStored ? T.connection.kept(number) : T.connection.waits(number))
       const seconds = retryInSeconds === null ? null : Math.ceil(retryInSeconds)
       say(next, seconds ? T.connection.retry(seconds) : '')
       hint.hidden = wasLive || attempts < PATIENT
@@ -98,13 +99,24 @@ function connectionDialog(app) {
 }
 
 function refusedDialog(app, why) {
+  const told = h('p.why', { role: 'alert' }, icon('alert'), h('span', {}, why))
+  if (app.restaurant && /no restaurant/.test(why)) return elsewhereDialog(app, told)
   return openDialog(T.refused.title, () => [
-    h('p.why', { role: 'alert' }, icon('alert'), h('span', {}, why)),
+    told,
     form(
       ({ token }) => (token.trim() ? app.useToken(token.trim()) : app.reconnect()),
       field(T.refused.token, { name: 'token', type: 'password', maxLength: 4096, spellcheck: false }),
       h('p.muted.small', {}, T.refused.tokenHint),
       h('div.actions', {}, h('button.button.primary', { type: 'submit' }, T.refused.connect)),
     ),
+  ])
+}
+
+/** The address names a restaurant that the relay does not have: no token helps. */
+function elsewhereDialog(app, told) {
+  return openDialog(T.elsewhere.title, () => [
+    told,
+    h('p', {}, T.elsewhere.hint(app.restaurant)),
+    h('div.actions', {}, h('a.button.primary', { href: location.pathname }, T.elsewhere.link)),
   ])
 }
