@@ -22,6 +22,11 @@ _REPORT = """() => {
   return { state, revision: terminal.revision, stands: terminal.state, pending: terminal.pending.length }
 }"""
 
+# What is wider than what it stands in, and is not cut off with dots or scrolled there; by 6 it may be, for rings.
+RUNS_OUT = """() => [...document.body.querySelectorAll('*')]
+  .filter((one) => one.checkVisibility({ visibilityProperty: true }) && one.scrollWidth > one.clientWidth + 6)
+  .filter((one) => getComputedStyle(one).overflowX === 'visible' && getComputedStyle(one).display !== 'inline')
+  .map((one) => `${one.outerHTML.slice(0, 160)} ${one.scrollWidth} in ${one.clientWidth}`)"""
 # By id, each card that was ever highlighted from now on, and with which animation: a highlight lasts for seconds only,
 # and a machine that is shared may not look within them.
 _WATCH = """() => {

@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 
 from tests.library.shops import execute
 from tests.pages.evening import have_an_evening
-from tests.pages.floor import Floor, Window
+from tests.pages.floor import RUNS_OUT, Floor, Window
 from tests.pages.windows import SIZES, THEMES, Theme, Windows, picture, violations
 from tests.waiting import until
 
@@ -25,13 +25,6 @@ _SMALL = """() => [...document.querySelectorAll('a, button, input, textarea')]
   .filter(([, box]) => box.width < 43.5 || box.height < 43.5)
   .map(([html, box]) => `${html} ${Math.round(box.width)} x ${Math.round(box.height)}`)"""
 _TOO_WIDE = "document.documentElement.scrollWidth - innerWidth"
-# What is wider than what it stands in, and is not cut off with dots or scrolled there.
-_RUNS_OUT = """() => [...document.body.querySelectorAll('*')]
-  .filter((one) => one.checkVisibility({ visibilityProperty: true }) && one.scrollWidth > one.clientWidth + ROOM)
-  .filter((one) => getComputedStyle(one).overflowX === 'visible' && getComputedStyle(one).display !== 'inline')
-  .map((one) => `${one.outerHTML.slice(0, 160)} ${one.scrollWidth} in ${one.clientWidth}`)""".replace(
-    "ROOM", "6"
-)  # rings are let out so far by negative margins
 _LONG = "Daw Khin Myat Thiri Aung-Featherstonehaughcholmondeleymarjoribanks of Mandalay"
 _LENGTHEN = (
     f"update pos.tables set customer = to_jsonb('{_LONG}'::text), reservation_time = '20:30' where number in (3, 5)",
@@ -189,7 +182,7 @@ async def test_everything_can_be_hit_and_nothing_runs_out(floor: Floor, size: tu
 
     async def look(name: str) -> None:
         found.extend(f"{name}: {one}" for one in await window.page.evaluate(_SMALL))
-        found.extend(f"{name}: {one}" for one in await window.page.evaluate(_RUNS_OUT))
+        found.extend(f"{name}: {one}" for one in await window.page.evaluate(RUNS_OUT))
         if over := await window.page.evaluate(_TOO_WIDE):
             found.append(f"{name} is {over} too wide")
 

@@ -194,7 +194,7 @@ export const T = {
     price: (name, from, to, currency) => `${short(name)}: ${money(from, currency)} → ${money(to, currency)}`,
     categoryNew: (name) => `added the category ${name}`,
     categoryGone: (name) => `deleted the category ${name}`,
-    paid: (number, total, currency) => `table ${number ?? '–'} paid ${money(total, currency)}`,
+    paid: (number, total, currency) => `took ${money(total, currency)} for ${number === null || number === undefined ? 'an order' : `table ${number}`}`,
     voided: (id) => `voided order ${id}`,
     historyCleared: 'cleared the order history',
     orderChanged: (id) => `changed order ${id}`,
