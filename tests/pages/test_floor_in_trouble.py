@@ -8,7 +8,8 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.library.shops import execute
-from tests.pages.floor import Floor
+from tests.pages.floor import RUNS_OUT, Floor
+from tests.pages.windows import Windows
 from tests.relays import relay_process
 from tests.waiting import until
 
@@ -27,6 +28,10 @@ _AT_ONCE = """() => {
     seen.push(stands())
   }
   return seen
+}"""
+_DISK_IS_FULL = """() => {
+  globalThis.put = IDBObjectStore.prototype.put
+  IDBObjectStore.prototype.put = () => { throw new DOMException('the disk is full', 'QuotaExceededError') }
 }"""
 _TAP_TWICE = """(button) => { button.click(); button.click() }"""
 _TYPE_AND_ENTER = """(field) => {
@@ -65,6 +70,7 @@ async def test_what_is_told_and_an_open_table_leave_each_other_room(floor: Floor
     await floor.relay.start()
     await window.stands("live")
     await in_reach(window.notice.first.get_by_role("button").first, window.button("Back to the floor"))
+    assert await window.page.evaluate(RUNS_OUT) == []
     await window.page.keyboard.press("Escape")
     await window.open(4)
     await in_reach(window.notice.first.get_by_role("button").first, *panel)
@@ -180,3 +186,19 @@ async def test_dishes_are_ordered_again_only_where_guests_are(floor: Floor) -> N
     await window.button("3 guests").click()
     await expect(window.notice).to_contain_text("Now: Occupied, 3 guests")
     await expect(window.notice.get_by_role("button")).to_have_text(["Leave it as it is", "Order it all the same"])
+
+
+async def test_what_a_full_disk_does_not_take_is_said_to_be_not_done(floor: Floor, windows: Windows) -> None:
+    window = await floor.open()
+    await window.page.evaluate(_DISK_IS_FULL)
+    await window.open(4)
+    await window.button("2 guests").click()
+    lost = window.page.get_by_text("Your last change is not done: this browser could not store it.")
+    await expect(lost).to_be_visible()
+    await expect(window.table(4)).to_contain_text("Free")
+    assert {fault.split(" ")[0:3] == ["the", "store", "failed"] for fault in windows.faults} == {True}
+    await window.page.evaluate("() => { IDBObjectStore.prototype.put = put }")
+    windows.faults.clear()
+    await window.seat(4, 2)
+    await expect(lost).to_be_hidden()
+    assert (await floor.agree(window))["tables"]["4"]["guests"] == 2

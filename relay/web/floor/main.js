@@ -219,6 +219,14 @@ function warn(event) {
   if (!app.isStored && app.terminal.pending.length) event.preventDefault()
 }
 
+/** What a person has done is taken back where the store cannot take it: the disk is full. */
+function lose(event) {
+  if (!(event.reason instanceof DOMException)) return // a fault of the page
+  console.warn('not done', event.reason)
+  event.preventDefault()
+  parts.status.lose()
+}
+
 /** Send what closed windows have left. Their terminals are started until nothing of theirs is pending. */
 async function sendForOthers() {
   await leftTills(scope, async (name) => {
@@ -262,6 +270,7 @@ covering.addEventListener('change', cover)
 addEventListener('keydown', escape)
 addEventListener('click', follow)
 addEventListener('beforeunload', warn)
+addEventListener('unhandledrejection', lose)
 setInterval(refresh, MINUTE)
 goOn() // while it began, the address may have changed
 cover()

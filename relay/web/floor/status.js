@@ -25,6 +25,7 @@ export function makeStatus(app) {
     again,
   )
   const noStore = h('div.banner', { hidden: true }, icon('alert'), h('p.banner-text', {}, T.connection.noStore))
+  const lost = h('div.banner', { hidden: true, role: 'alert' }, icon('alert'), h('p.banner-text', {}, T.connection.lost))
   const told = h('p.visually-hidden', { role: 'status' })
 
   function open() {
@@ -33,6 +34,7 @@ export function makeStatus(app) {
     else connectionDialog(app)
   }
   let refusal = null
+  app.terminal.on('acknowledged', () => (lost.hidden = true))
   app.terminal.on('state', ({ state, why }) => {
     if (state === 'offline') attempts++
     if (state === 'live') {
@@ -48,8 +50,10 @@ export function makeStatus(app) {
 
   return {
     pill,
-    banners: [banner, noStore],
+    banners: [banner, noStore, lost],
     told,
+    /** Say that what was just done is not: the store could not take it. */
+    lose: () => (lost.hidden = false),
     show() {
       const { state, retryInSeconds } = app.terminal.status
       const number = app.terminal.pending.length

@@ -232,6 +232,7 @@ export const T = {
     retry: (seconds) => `Next try in ${seconds} s.`,
     tryNow: 'Try now',
     never: (origin) => `If the relay runs, it may not let this page in: it must be started with RELAY_ORIGINS=${origin} where authentication is on.`,
+    lost: 'Your last change is not done: this browser could not store it. Make room on its disk, then do it again.',
     noStore: 'This browser cannot keep anything: what is not sent yet is lost when the window is closed.',
   },
   elsewhere: {
