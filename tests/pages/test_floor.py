@@ -203,8 +203,15 @@ async def test_a_table_is_reserved_and_the_guests_come(floor: Floor) -> None:
 
 async def test_tables_are_added_changed_and_deleted(floor: Floor) -> None:
     window, other = await floor.open(), await floor.open()
-    await window.button("Add table").click()
+    await window.seat(8, 2)
+    await window.order("Mohinga")
+    await window.button("Edit table").click()
     dialog = window.page.get_by_role("dialog")
+    await dialog.get_by_role("button", name="Delete").click()
+    await expect(dialog).to_contain_text("1 line of their order will be lost")
+    await dialog.get_by_role("button", name="Cancel").click()
+    await window.page.keyboard.press("Escape")
+    await window.button("Add table").click()
     await dialog.get_by_label("Number").fill("4")
     await dialog.get_by_role("button", name="Save").click()
     await expect(dialog).to_be_visible()  # there is a table 4

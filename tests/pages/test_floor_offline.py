@@ -47,7 +47,6 @@ async def test_a_browser_without_network_goes_on_working(floor: Floor) -> None:
     window, other = await floor.open(), await floor.open()
     await window.opens_offline()
     await window.page.context.set_offline(True)
-    await window.page.evaluate("terminal.stop().then(() => terminal.start())")  # its socket is older than the fault
     await window.stands("offline")
     await work_offline(window)
     await window.reload()

@@ -271,6 +271,7 @@ addEventListener('keydown', escape)
 addEventListener('click', follow)
 addEventListener('beforeunload', warn)
 addEventListener('unhandledrejection', lose)
+addEventListener('offline', app.reconnect) // or its socket would be taken for alive until a heartbeat is missed
 setInterval(refresh, MINUTE)
 goOn() // while it began, the address may have changed
 cover()

@@ -37,10 +37,7 @@ export function tableDialog(app, table) {
     const seats = { name: 'seats', type: 'number', min: 0, max: 1000, required: true, value: table?.seats ?? 4 }
     const remove = () => {
       close()
-      sure(T.table.deleteSure(table.number), T.table.deleteHint, T.remove, () => {
-        app.acts.deleteTable(table)
-        app.go('#/floor')
-      })
+      deleteTable(app, app.terminal.tables.get(table.id))
     }
     const made = form(
       (values) => {
@@ -59,6 +56,18 @@ export function tableDialog(app, table) {
     )
     made.addEventListener('input', () => made.elements.namedItem('number').setCustomValidity(''))
     return made
+  })
+}
+
+/** Delete a table, once somebody has read what goes with it. */
+function deleteTable(app, table) {
+  if (!table) return
+  const lines = table.orderItems?.length ?? 0
+  sure(T.table.deleteSure(table.number), lines ? T.table.deleteLost(lines) : T.table.deleteHint, T.remove, () => {
+    const now = app.terminal.tables.get(table.id)
+    if (now && seenOf(now) !== seenOf(table)) return deleteTable(app, now)
+    if (now) app.acts.deleteTable(now)
+    app.go('#/floor')
   })
 }
 

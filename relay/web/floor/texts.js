@@ -65,6 +65,7 @@ export const T = {
     taken: (number) => `There is a table ${number} already; take another number`,
     deleteSure: (number) => `Delete table ${number}?`,
     deleteHint: 'It disappears from every terminal. Orders that were paid stay in the history.',
+    deleteLost: (lines) => `Guests are there who have not paid: ${count(lines, 'line', 'lines')} of their order will be lost. It disappears from every terminal.`,
     order: 'Order',
     noLines: 'Nothing ordered yet. Tap a dish to add it.',
     oneFewer: (name) => `One ${name} fewer`,
@@ -88,7 +89,7 @@ export const T = {
     clearHint: (lines) => `The guests have gone without paying: ${count(lines, 'line', 'lines')} of their order will be lost.`,
     clearIt: 'Clear it',
     gone: 'This table is gone.',
-    goneHint: 'Somebody has deleted it meanwhile.',
+    goneHint: 'It was deleted, or it could not be added.',
   },
 
   menu: {
