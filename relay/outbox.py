@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,10 +18,12 @@ ADVICE = {
     "VALIDATION": "correct the field and send it anew",
     "TOO_LARGE": "send less, such as a smaller picture",
     "FORBIDDEN": "this terminal may not do that; ask a manager",
+    "NOT_SENT": "decide about what it builds on, then want it anew",
     "INTERNAL": "report it to whoever runs the relay; its log has the details",
 }
 # What a terminal says without an id, and gets no ACK for: kept, it would hold up what is behind it for ever.
 SAID = ("CLIENT_CONNECTED", "CLIENT_DISCONNECTED", "HEARTBEAT", "SYNC_REQUEST")
+NOT_SENT = {"code": "NOT_SENT", "message": "what it builds on was refused"}
 
 
 @dataclass(eq=False)
@@ -35,6 +37,7 @@ class Mutation:
     data: Row
     if_version: int | None = None
     restaurant: str | None = None  # the one it is for; None: the first that the terminal comes to
+    after: tuple[str, ...] = ()  # the ids of those it builds on
     state: Literal["pending", "acknowledged", "refused"] = "pending"
     answer: Row | None = None  # the data of its ACK
     error: Row | None = None
@@ -55,13 +58,15 @@ class Mutation:
     def kept(self) -> Row:
         """As it is stored."""
         fields = {"id": self.id, "clientId": self.client_id, "type": self.type, "data": self.data}
-        return fields | {"ifVersion": self.if_version, "restaurant": self.restaurant, "error": self.error}
+        fields |= {"ifVersion": self.if_version, "restaurant": self.restaurant}
+        return fields | {"after": list(self.after), "error": self.error}
 
     @classmethod
     def of(cls, key: str, kept: Row) -> Mutation:
         """From what is stored."""
         found = cls(key, kept["id"], kept["clientId"], kept["type"], kept["data"], kept["ifVersion"], stored=True)
         found.restaurant = kept.get("restaurant")
+        found.after = tuple(kept.get("after", ()))
         found.error = kept["error"]
         found.state = "refused" if found.error else "pending"
         return found
@@ -99,7 +104,16 @@ class Outbox:
         self._deliver_at = 0.0
         self._refusals = 0  # retryable ones of the first mutation
 
-    def want(self, client_id: str, type_: str, data: Row, *, now_ms: int, if_version: int | None) -> Mutation:
+    def want(
+        self,
+        client_id: str,
+        type_: str,
+        data: Row,
+        *,
+        now_ms: int,
+        if_version: int | None,
+        after: Sequence[Mutation] = (),
+    ) -> Mutation:
         """Take in a mutation; it is sent once `stored`.
 
         Raises TypeError or ValueError for what is no JSON or no mutation.
@@ -111,16 +125,19 @@ class Outbox:
         count = int(self._last_key[23:29]) + 1 if now_ms <= last else 0
         key = f"outbox/{max(now_ms, last):015}-{count:06}-{uuid.uuid4().hex[:4]}"
         mutation = Mutation(key, str(uuid.uuid4()), client_id, type_, decode(encode(data)), if_version, self.restaurant)
+        mutation.after = tuple(one.id for one in after)
         mutation.message.encode()
         self._last_key = key
         self.mutations.append(mutation)
         self._replica.save(key, mutation.kept, urgent=True)
         self._tell("view", None)
+        if any(one.state == "refused" for one in after):
+            self.refuse(mutation, NOT_SENT)
         return mutation
 
     def unwant(self, mutation: Mutation) -> None:
         """Take it back: it could not be stored."""
-        self.mutations.remove(mutation)
+        (self.mutations if mutation in self.mutations else self.refused).remove(mutation)
         self._tell("view", None)
 
     def dismiss(self, mutation: Mutation) -> None:
@@ -188,7 +205,7 @@ class Outbox:
             self._refusals += 1
 
     def refuse(self, mutation: Mutation, error: Row) -> None:
-        """It is not done, and what was shown of it is rolled back."""
+        """It is not done, nor is what builds on it, and what was shown of them is rolled back."""
         mutation.state = "refused"
         mutation.error = {**error, "todo": ADVICE.get(error["code"], "mend the terminal")}
         self.mutations.remove(mutation)
@@ -198,6 +215,9 @@ class Outbox:
         self._land(mutation)
         self._tell("view", None)
         self._tell("refused", mutation)
+        for follower in [one for one in self.mutations if mutation.id in one.after]:
+            if follower.state == "pending":  # and not yet refused with another that it follows
+                self.refuse(follower, NOT_SENT)
 
     def prune(self, *, every: bool = False) -> None:
         """Drop what is acknowledged and held by now; `every`: also what was acknowledged in another history."""

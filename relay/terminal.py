@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
@@ -191,33 +191,38 @@ class Terminal:
 
     # What it is asked to do
 
-    async def change(self, type_: str, data: Row, *, if_version: int | None = None) -> Mutation:
+    async def change(
+        self, type_: str, data: Row, *, if_version: int | None = None, after: Sequence[Mutation] = ()
+    ) -> Mutation:
         """Ask for a change. It returns when the mutation is safe on the disk; it is shown at once, and sent in order.
+
+        Should one of those it comes `after` be refused, it is not sent but refused too, as NOT_SENT.
 
         Raises TypeError or ValueError for what cannot be JSON, OSError where it could not be stored.
         """
         if not self._loaded:
             raise RuntimeError("start the terminal first")
         now_ms = time.time_ns() // 1_000_000
-        mutation = self._talk.outbox.want(self.client_id, type_, data, now_ms=now_ms, if_version=if_version)
+        outbox = self._talk.outbox
+        mutation = outbox.want(self.client_id, type_, data, now_ms=now_ms, if_version=if_version, after=after)
         self._settle()
         while not mutation.stored:
-            if mutation not in self._talk.outbox.mutations:
+            if mutation not in outbox.mutations and mutation not in outbox.refused:
                 raise OSError("the mutation could not be stored")
             await self._saved.wait()
         return mutation
 
-    async def table(self, action: str, row: Row, *, if_version: int | None = None) -> Mutation:
-        """Ask for an UPDATE_TABLE."""
-        return await self.change("UPDATE_TABLE", {"action": action, "data": row}, if_version=if_version)
+    async def table(self, action: str, row: Row, **options: Any) -> Mutation:
+        """Ask for an UPDATE_TABLE; `options` are those of `change`."""
+        return await self.change("UPDATE_TABLE", {"action": action, "data": row}, **options)
 
-    async def dish(self, action: str, row: Row, *, if_version: int | None = None) -> Mutation:
-        """Ask for an UPDATE_MENU."""
-        return await self.change("UPDATE_MENU", {"action": action, "data": row}, if_version=if_version)
+    async def dish(self, action: str, row: Row, **options: Any) -> Mutation:
+        """Ask for an UPDATE_MENU; `options` are those of `change`."""
+        return await self.change("UPDATE_MENU", {"action": action, "data": row}, **options)
 
-    async def order(self, action: str, row: Row | None = None, *, if_version: int | None = None) -> Mutation:
-        """Ask for an UPDATE_ORDER."""
-        return await self.change("UPDATE_ORDER", {"action": action, "data": row or {}}, if_version=if_version)
+    async def order(self, action: str, row: Row | None = None, **options: Any) -> Mutation:
+        """Ask for an UPDATE_ORDER; `options` are those of `change`."""
+        return await self.change("UPDATE_ORDER", {"action": action, "data": row or {}}, **options)
 
     async def settings(self, settings: Row) -> Mutation:
         """Ask for an UPDATE_SETTINGS."""
@@ -354,7 +359,8 @@ class Terminal:
         try:
             while (batch := self._talk.replica.unsaved) and (batch.urgent or self._store_at <= 0.0):
                 self._talk.replica.unsaved = Batch()
-                stored = [one for one in self._talk.outbox.mutations if not one.stored and one.key in batch.values]
+                wanted = [*self._talk.outbox.mutations, *self._talk.outbox.refused]
+                stored = [one for one in wanted if not one.stored and one.key in batch.values]
                 try:
                     await self._on_disk(self._store.write, batch)
                 except Exception:

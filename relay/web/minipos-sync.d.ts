@@ -60,6 +60,8 @@ export interface Mutation {
   readonly type: string
   readonly data: any
   readonly ifVersion: number | null
+  /** The ids of those it builds on. */
+  readonly after: readonly string[]
   readonly state: 'pending' | 'acknowledged' | 'refused'
   /** The data of its ACK. */
   readonly answer: { revision: number; version?: number; orderId?: string } | null
@@ -113,6 +115,8 @@ export interface Options {
 export interface ChangeOptions {
   /** Only if the row still has this version; 0: only if there is none. */
   ifVersion?: number
+  /** What it builds on: should one of these be refused, it is not sent but refused too, as NOT_SENT. */
+  after?: readonly Mutation[]
 }
 
 export class Terminal {

@@ -25,6 +25,7 @@ const ADVICE = {
   VALIDATION: 'correct the field and send it anew',
   TOO_LARGE: 'send less, such as a smaller picture',
   FORBIDDEN: 'this terminal may not do that; ask a manager',
+  NOT_SENT: 'decide about what it builds on, then want it anew',
   INTERNAL: 'report it to whoever runs the relay; its log has the details',
 }
 // What a terminal says without an id, and gets no ACK for: kept, it would hold up what is behind it for ever.
@@ -281,7 +282,7 @@ class Outbox {
     const keys = [...saved.keys()].filter((key) => key.startsWith('outbox/')).sort()
     const found = keys.map((key) => {
       const kept = saved.get(key)
-      return { ...kept, key, state: kept.error ? 'refused' : 'pending', answer: null, stored: true }
+      return { after: [], ...kept, key, state: kept.error ? 'refused' : 'pending', answer: null, stored: true }
     })
     this.restaurant = saved.get('restaurant') ?? null
     this.mutations = found.filter((one) => one.state === 'pending')
@@ -290,7 +291,7 @@ class Outbox {
   }
 
   /** Take in a mutation; it is sent once `stored`. Throws TypeError for what is no JSON or no mutation. */
-  want(clientId, type, data, ifVersion) {
+  want(clientId, type, data, ifVersion, after = []) {
     if (SAID.includes(type)) throw new TypeError(`${type} is no mutation`)
     // Keys sort in the order of wanting, even if the machine's clock was set back meanwhile.
     const last = Number(this.#lastKey.slice(7, 22))
@@ -298,18 +299,20 @@ class Outbox {
     const key =
       `outbox/${String(Math.max(Date.now(), last)).padStart(15, '0')}-${String(count).padStart(6, '0')}-` + uuid().slice(0, 4)
     const kept = JSON.parse(JSON.stringify(data))
-    const mutation = { key, id: uuid(), clientId, type, data: kept, ifVersion: ifVersion ?? null }
+    const mutation = { key, id: uuid(), clientId, type, data: kept, ifVersion: ifVersion ?? null, after: after.map(({ id }) => id) }
     Object.assign(mutation, { restaurant: this.restaurant, error: null, state: 'pending', answer: null, stored: false })
     this.#lastKey = key
     this.mutations.push(mutation)
     this.#replica.save(key, keptOf(mutation), true)
     this.#tell('view')
+    if (after.some(({ state }) => state === 'refused')) this.refuse(mutation, NOT_SENT)
     return mutation
   }
 
   /** Take it back: it could not be stored. */
   unwant(mutation) {
     this.mutations = this.mutations.filter((one) => one !== mutation)
+    this.refused = this.refused.filter((one) => one !== mutation)
     this.#tell('view')
   }
 
@@ -384,7 +387,7 @@ class Outbox {
     this.#deliverAt = now + after + fullJitter(this.#refusals++, this.#timing)
   }
 
-  /** It is not done, and what was shown of it is rolled back. */
+  /** It is not done, nor is what builds on it, and what was shown of them is rolled back. */
   refuse(mutation, error) {
     mutation.state = 'refused'
     mutation.error = { ...error, todo: ADVICE[error.code] ?? 'mend the terminal' }
@@ -395,6 +398,9 @@ class Outbox {
     this.#land(mutation)
     this.#tell('view')
     this.#tell('refused', mutation)
+    for (const follower of this.mutations.filter(({ after }) => after.includes(mutation.id))) {
+      if (follower.state === 'pending') this.refuse(follower, NOT_SENT) // and not yet with another that it follows
+    }
   }
 
   /** Drop what is acknowledged and held by now; `every`: also what was acknowledged in another history. */
@@ -413,8 +419,9 @@ class Outbox {
   }
 }
 
-const keptOf = ({ id, clientId, type, data, ifVersion, restaurant, error }) =>
-  ({ id, clientId, type, data, ifVersion, restaurant, error })
+const NOT_SENT = { code: 'NOT_SENT', message: 'what it builds on was refused' }
+const keptOf = ({ id, clientId, type, data, ifVersion, restaurant, after, error }) =>
+  ({ id, clientId, type, data, ifVersion, restaurant, after, error })
 
 // --- what it says and hears
 
@@ -828,9 +835,9 @@ export class Terminal {
   // What it is asked to do
 
   /** Ask for a change; the mutation, once it is safe on the disk. It is shown at once, and sent in order. */
-  async change(type, data, { ifVersion } = {}) {
+  async change(type, data, { ifVersion, after } = {}) {
     if (!this.#loaded) throw new Error('start the terminal first')
-    const mutation = this.#talk.outbox.want(this.clientId, type, data, ifVersion)
+    const mutation = this.#talk.outbox.want(this.clientId, type, data, ifVersion, after)
     this.#settle()
     while (!mutation.stored) {
       await this.#saving
@@ -985,7 +992,7 @@ export class Terminal {
     while (replica.unsaved.values.size && (replica.unsaved.urgent || this.#storeAt === 0)) {
       const batch = replica.unsaved
       replica.unsaved = nothingUnsaved()
-      const written = outbox.mutations.filter((one) => !one.stored && batch.values.has(one.key))
+      const written = [...outbox.mutations, ...outbox.refused].filter((one) => !one.stored && batch.values.has(one.key))
       try {
         await this.#store.write({ ...batch, values: [...batch.values] })
         this.#storeAt = 0

@@ -37,7 +37,10 @@ const plain = ({ tables, menuItems, orderHistory, ...rest }) => ({
 const commands = {
   start: () => terminal.start(),
   stop: () => terminal.stop(),
-  change: async ({ type, data, ifVersion }) => (await terminal.change(type, data, { ifVersion })).id,
+  change: async ({ type, data, ifVersion, after = [] }) => {
+    const known = [...terminal.pending, ...terminal.refused].filter(({ id }) => after.includes(id))
+    return (await terminal.change(type, data, { ifVersion, after: known })).id
+  },
   nextOrderId: () => terminal.nextOrderId(),
   say: ({ data }) => terminal.say(data),
   dismiss: ({ id }) => terminal.dismiss(terminal.refused.find((one) => one.id === id)),

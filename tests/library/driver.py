@@ -49,7 +49,9 @@ class Driver:
             case "stop":
                 await terminal.stop()
             case "change":
-                return (await terminal.change(asked["type"], asked["data"], if_version=asked.get("ifVersion"))).id
+                after = [one for one in (*terminal.pending, *terminal.refused) if one.id in asked.get("after", ())]
+                options = {"if_version": asked.get("ifVersion"), "after": after}
+                return (await terminal.change(asked["type"], asked["data"], **options)).id
             case "nextOrderId":
                 return await terminal.next_order_id()
             case "say":

@@ -79,6 +79,31 @@ async def test_a_refused_mutation_is_rolled_back_told_and_kept_until_dismissed(
     assert (await terminal.report())["refused"] == []
 
 
+async def test_what_builds_on_a_refused_mutation_is_refused_with_it_and_not_sent(
+    scripted: ScriptedRelay, terminal: Driven
+) -> None:
+    line = await scripted.line()
+    await line.syncs(4)
+    first = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 1})
+    second = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 2}, after=[first])
+    third = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 3}, after=[first, second])
+    other = await terminal.change("UPDATE_TABLE", "update", {"id": "t2", "seats": 4})
+    await line.hears("UPDATE_TABLE")
+    await terminal.kill()
+    await terminal.start()
+    line = await scripted.line()
+    await line.syncs(4)
+    await line.refuses(await line.hears("UPDATE_TABLE"), "CONFLICT", field="ifVersion", current=TABLE)
+    assert (await line.hears("UPDATE_TABLE"))["id"] == other
+    report = await terminal.reports(lambda r: len(r["refused"]) == 3)
+    assert [one["id"] for one in report["refused"]] == [first, second, third]
+    assert [one["code"] for one in report["refused"]] == ["CONFLICT", "NOT_SENT", "NOT_SENT"]
+    assert report["view"]["tables"]["t1"] == TABLE
+    late = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 5}, after=[third])
+    report = await terminal.report()
+    assert (report["pending"], report["refused"][-1]["id"]) == ([other], late)
+
+
 @pytest.mark.parametrize("code", ["BUSY", "UNAVAILABLE", "RATE_LIMITED"])
 async def test_what_may_be_done_later_is_repeated_and_nothing_overtakes_it(
     scripted: ScriptedRelay, terminal: Driven, code: str
