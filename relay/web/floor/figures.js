@@ -1,32 +1,58 @@
 // Figures as people read them: sums of money, times, and how long ago.
 
-const formats = new Map()
+// How many decimals a currency has, and how its sums are written, by its code.
+const kinds = new Map()
+const MOST_DIGITS = 6 // of what others have recorded; it is shown as it is
 
-/** A sum in the restaurant's currency, such as `12,500 MMK`; two decimals only where there are any. */
-export function money(sum, currency = '') {
-  const number = Number(sum)
-  if (!Number.isFinite(number)) return '–'
-  const digits = Number.isInteger(number) ? 0 : 2
-  if (!formats.has(digits)) {
-    formats.set(digits, new Intl.NumberFormat('en', { minimumFractionDigits: digits, maximumFractionDigits: digits }))
+function kindOf(currency) {
+  const code = String(currency)
+  if (!kinds.has(code)) {
+    let digits = 2
+    try {
+      digits = new Intl.NumberFormat('en', { style: 'currency', currency: code }).resolvedOptions().maximumFractionDigits
+    } catch {
+      // A restaurant may call its currency what it likes.
+    }
+    const format = new Intl.NumberFormat('en', { minimumFractionDigits: digits, maximumFractionDigits: Math.max(digits, MOST_DIGITS) })
+    kinds.set(code, { digits, format })
   }
-  return `${formats.get(digits).format(number)}${currency ? ` ${currency}` : ''}`
+  return kinds.get(code)
 }
 
-/** To the hundredth, as it is paid. */
-export const rounded = (sum) => Math.round((sum + Number.EPSILON) * 100) / 100
+export const digitsOf = (currency) => kindOf(currency).digits
+
+/** A sum with all the decimals of its currency, such as `2.50`. */
+export function amount(sum, currency) {
+  const number = Number(sum)
+  return Number.isFinite(number) ? kindOf(currency).format.format(number) : '–'
+}
+
+/** The same with the currency, such as `12,500 MMK`. */
+export const money = (sum, currency) => [amount(sum, currency), currency].filter(Boolean).join(' ')
+
+/** To the smallest coin of a currency, as it is paid. */
+export function rounded(sum, currency) {
+  const coins = 10 ** digitsOf(currency)
+  return Math.round(sum * coins * (1 + Number.EPSILON)) / coins
+}
 
 /** How many of a line, and what it costs; a line without a quantity is one. */
 export const quantityOf = (line) => (Number.isFinite(line.quantity) ? line.quantity : 1)
-export const costOf = (line) => rounded((Number(line.price) || 0) * quantityOf(line))
+export const costOf = (line, currency) => rounded((Number(line.price) || 0) * quantityOf(line), currency)
 
-/** What is to be paid for lines, by the restaurant's settings: {subtotal, service, tax, total}. */
-export function bill(lines, settings) {
-  const subtotal = rounded(lines.reduce((sum, line) => sum + costOf(line), 0))
+/**
+ * What a table is to pay by the restaurant's settings: {subtotal, service, tax, total}. It is the sum of its lines; only
+ * where one of them has no price it is what the table says.
+ */
+export function bill({ orderItems, orderTotal }, { currency, ...settings }) {
+  const lines = orderItems ?? []
+  const arePriced = lines.every(({ price }) => Number.isFinite(Number(price ?? NaN)))
+  const sum = arePriced ? lines.reduce((all, line) => all + costOf(line, currency), 0) : Number(orderTotal) || 0
+  const subtotal = rounded(sum, currency)
   const percent = settings.serviceChargeEnabled ? Number(settings.serviceCharge) || 0 : 0
-  const service = rounded((subtotal * percent) / 100)
-  const tax = rounded(((subtotal + service) * (Number(settings.taxRate) || 0)) / 100)
-  return { subtotal, service, tax, total: rounded(subtotal + service + tax) }
+  const service = rounded((subtotal * percent) / 100, currency)
+  const tax = rounded(((subtotal + service) * (Number(settings.taxRate) || 0)) / 100, currency)
+  return { subtotal, service, tax, total: rounded(subtotal + service + tax, currency) }
 }
 
 /** What somebody has seen of an order who decides about it: not the whole lines, whose keys come back in another order. */

@@ -1,8 +1,8 @@
 // The last changes, whoever made them: who, when, and in words what. Rows that have just changed are `fresh`.
 
-import { LIST_OF, rowKeyOf } from './acts.js'
 import { guestOf, quantityOf, when } from './figures.js'
 import { T } from './texts.js'
+import { LIST_OF, rowKeyOf } from './versions.js'
 
 const MOST = 200
 const FRESH = 4000 // milliseconds
@@ -139,6 +139,6 @@ function orderText(action, row, before, currency) {
   const J = T.journal
   if (action === 'clear') return J.historyCleared
   if (row.status === 'void' && before?.status !== 'void') return J.voided(row.id)
-  if (row.status === 'completed' && before?.status !== 'completed') return J.paid(row.tableNumber, row.total, currency)
+  if (row.status === 'completed' && before?.status !== 'completed') return J.paid(row.tableNumber, row.total, row.currency ?? currency)
   return J.orderChanged(row.id)
 }

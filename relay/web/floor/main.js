@@ -1,7 +1,7 @@
 // The page at /: a floor that works. Everything it shows and does goes through the terminal library.
 
 import { indexedDbStore, memoryStore, Terminal } from '../minipos-sync.js'
-import { Acts, rowKeyOf } from './acts.js'
+import { Acts } from './acts.js'
 import { makeChanges, makeRail } from './changes.js'
 import { h, icon, mark, say } from './dom.js'
 import { leftTills, markOf, remembered, till } from './identity.js'
@@ -15,6 +15,8 @@ import { makeSettings } from './settings.js'
 import { makeStatus } from './status.js'
 import { makeFloor } from './tables.js'
 import { T } from './texts.js'
+import { rowKeyOf } from './versions.js'
+import { Wishes } from './wishes.js'
 
 const restaurant = new URLSearchParams(location.search).get('restaurant') ?? undefined
 const { token } = remembered
@@ -32,6 +34,7 @@ const app = {
   isStored: true,
   isLoaded: false,
   currency: '',
+  rates: '',
   route: { view: 'floor', table: null },
   restaurant,
   hasToken: token !== '',
@@ -98,6 +101,7 @@ function show() {
   const settings = terminal.view.settings
   app.isLoaded = terminal.revision >= 0
   app.currency = String(settings.currency ?? '')
+  app.rates = [app.currency, settings.taxRate, settings.serviceChargeEnabled && settings.serviceCharge].join(' ')
   app.pendingKeys = new Set(terminal.pending.map(rowKeyOf))
   const name = String(settings.restaurantName || T.title)
   say(parts.name, name)
@@ -200,6 +204,7 @@ async function begin(store) {
   const terminal = (app.terminal = new Terminal('/ws', optionsWith(store)))
   app.people = new People(terminal, remembered.name(own.store) ?? T.till(own.number))
   app.acts = new Acts(terminal, app.people)
+  app.wishes = new Wishes(app)
   app.journal = new Journal(terminal, refresh)
   for (const what of ['view', 'message', 'acknowledged']) terminal.on(what, refresh)
   terminal.on('state', ({ state }) => {

@@ -2,11 +2,13 @@
 
 import { guestOf, money, quantityOf } from './figures.js'
 import { h, icon, keyed, say } from './dom.js'
-import { LIST_OF } from './acts.js'
-import { groupsOf, isOfLines, linesOf, remediesOf } from './refusals.js'
+import { groupsOf, isFreeing, isNewTable, isOfLines, isPaidTwice, isSale, linesOf, remediesOf } from './refusals.js'
+import { currencyOf, dueOf, isFinished, paidText, saleOf, unpaid } from './sales.js'
 import { T } from './texts.js'
+import { LIST_OF } from './versions.js'
 
 const SHOWN = 3
+const CAREFUL = ['another', 'clear'] // what makes a sale double, or loses an order, is not what lies nearest
 
 /** What a refused mutation was about, for its headline. */
 function headlineOf(app, mutation) {
@@ -15,24 +17,32 @@ function headlineOf(app, mutation) {
   const held = LIST_OF[type] && app.terminal.view[LIST_OF[type]].get(row.id)
   const N = T.notices.what
   if (isOfLines(mutation)) return N.lines(held?.number)
+  if (isFreeing(mutation)) return N.freeing(row.number)
   if (type === 'UPDATE_TABLE') return N.table(row.number ?? held?.number)
   if (type === 'UPDATE_MENU') return N.menu(row.name ?? held?.name)
-  if (type === 'UPDATE_ORDER') return data.action === 'add' ? N.payment(row.tableNumber) : N.order(row.id)
+  if (type === 'UPDATE_ORDER') return isSale(mutation) ? N.payment(row.tableNumber) : N.order(row.id)
   return N.settings()
 }
 
 function tableText(app, row) {
   const guests = row.status === 'occupied' && row.guests ? T.table.guests(row.guests) : guestOf(row)
-  const total = row.orderItems?.length ? money(row.orderTotal, app.currency) : ''
+  const total = row.orderItems?.length ? money(dueOf(app.terminal, row).total, app.currency) : ''
   return T.notices.table(T.floor.status[row.status], guests, total)
 }
 
 const dishText = (app, dish) => [dish.name, money(dish.price, app.currency)].join(', ')
 
+const linesText = (lines) => lines.map((line) => T.notices.line(line.name, quantityOf(line), 0))
+
 /** What there is now, as far as it can be said in a line. */
-function nowOf(app, { type, data, error }) {
+function nowOf(app, mutation) {
+  const { type, data, error } = mutation
   const { id, number } = data.data ?? {}
-  if (!['CONFLICT', 'GONE'].includes(error.code) || !id || !['UPDATE_TABLE', 'UPDATE_MENU'].includes(type)) return ''
+  if (isPaidTwice(mutation)) {
+    const sale = app.terminal.view.orderHistory.get(id) ?? error.current
+    return isFinished(sale) ? T.notices.alreadyPaid(paidText(app, sale)) : T.notices.anotherOrder
+  }
+  if (!['CONFLICT', 'GONE', 'NOT_SENT'].includes(error.code) || !id || !['UPDATE_TABLE', 'UPDATE_MENU'].includes(type)) return ''
   if (error.field === 'number') return T.notices.taken(number)
   const row = app.terminal.view[LIST_OF[type]].get(id)
   if (!row) return T.notices.deleted
@@ -44,12 +54,19 @@ function wantedOf(app, { all, last }) {
   const { type, data } = last
   const wanted = data.data ?? {}
   if (isOfLines(last)) return T.notices.lost(linesOf(all).map(({ name, change, had }) => T.notices.line(name, change, had)))
-  if (type === 'UPDATE_TABLE' && data.action === 'add') return T.notices.wanted(T.floor.guests(0, wanted.seats))
+  if (isFreeing(last)) {
+    const row = app.terminal.view.tables.get(wanted.id)
+    return row ? T.notices.unpaid(linesText(unpaid(app.terminal, row))) : ''
+  }
+  if (isNewTable(last)) {
+    const lines = linesOf(all.filter(isOfLines)).map(({ name, change, had }) => T.notices.line(name, change, had))
+    return [T.notices.wanted(T.floor.guests(0, wanted.seats)), T.notices.lost(lines)].filter(Boolean).join(' ')
+  }
   if (type === 'UPDATE_TABLE' && wanted.status) return T.notices.wanted(tableText(app, wanted))
   if (type === 'UPDATE_MENU' && 'price' in wanted) return T.notices.wanted(dishText(app, wanted))
-  if (type === 'UPDATE_ORDER' && data.action === 'add') {
-    const items = (Array.isArray(wanted.items) ? wanted.items : []).map((line) => T.notices.line(line.name, quantityOf(line), 0))
-    return T.notices.lost([money(wanted.total, app.currency), ...items])
+  if (isSale(last)) {
+    const taken = [money(wanted.total, currencyOf(app, wanted)), T.orders.paidBy[wanted.payment]?.toLowerCase()].filter(Boolean)
+    return T.notices.lost([taken.join(' '), ...linesText(Array.isArray(wanted.items) ? wanted.items : [])])
   }
   if (type !== 'UPDATE_SETTINGS') return ''
   return T.notices.lost(Object.entries(data).map(([name, value]) => T.notices.setting(T.settings[name] ?? name, value)))
@@ -57,13 +74,23 @@ function wantedOf(app, { all, last }) {
 
 function whoOf(app, { type, data, error }) {
   const list = LIST_OF[type]
-  const found = error.code === 'CONFLICT' && list ? app.journal.of(list, data.data?.id) : null
+  const found = ['CONFLICT', 'NOT_SENT'].includes(error.code) && list && type !== 'UPDATE_ORDER' ? app.journal.of(list, data.data?.id) : null
   return found && !app.people.isMe(found.who) ? T.notices.changed(app.people.label(found.who)) : ''
 }
 
-function adviceOf({ last }, remedies) {
+/** What to do about it; of the buttons only those are named that are there. */
+function adviceOf(app, { last }, remedies) {
   const { code, todo } = last.error
-  if (isOfLines(last) && code === 'CONFLICT') return remedies.length ? T.notices.linesAdvice : T.notices.linesLater
+  const isConflict = ['CONFLICT', 'NOT_SENT'].includes(code)
+  if (isPaidTwice(last)) return T.notices.advice.ORDER_ID_TAKEN
+  if (isFreeing(last) && isConflict) return T.notices.freeingAdvice
+  if (isOfLines(last) && isConflict) {
+    if (remedies.length) return T.notices.linesAdvice
+    const row = app.terminal.view.tables.get(last.data.data.id)
+    return row && saleOf(app.terminal, row.orderId) ? T.notices.linesPaid : T.notices.linesLater
+  }
+  if (isConflict) return T.notices.adviceOf[remedies[0]?.[0]] ?? T.notices.later
+  if (code === 'GONE' && !remedies.length) return T.notices.later
   return T.notices.advice[code] ?? `${todo[0].toUpperCase()}${todo.slice(1)}.`
 }
 
@@ -78,13 +105,13 @@ function makeNotice(app) {
 
   /** Put the notice away, once what is done about it is on its way. */
   function put(kind = null) {
-    if (kind) new Map(remediesOf(app, shown)).get(kind)?.()
-    for (const mutation of shown.all) app.terminal.dismiss(mutation)
+    const done = kind && new Map(remediesOf(app, shown)).get(kind)?.()
+    for (const mutation of Array.isArray(done) ? done : shown.all) app.terminal.dismiss(mutation)
     app.refresh()
   }
   const list = keyed(others, {
     key: ([kind]) => kind,
-    make: ([kind]) => h('button.button.primary', { type: 'button', onclick: () => put(kind) }, T.notices.remedies[kind]),
+    make: ([kind]) => h(`button.button${CAREFUL.includes(kind) ? '' : '.primary'}`, { type: 'button', onclick: () => put(kind) }, T.notices.remedies[kind]),
   })
 
   const notice = h('li.notice.card', {}, icon('alert'), h('div.notice-text', {}, what, text, advice), actions)
@@ -95,7 +122,7 @@ function makeNotice(app) {
     say(what, headlineOf(app, last))
     const known = [whoOf(app, last), nowOf(app, last), wantedOf(app, group)].filter(Boolean)
     say(text, known.join(' ') || `${last.error.message}.`)
-    say(advice, adviceOf(group, remedies))
+    say(advice, adviceOf(app, group, remedies))
     say(dismiss, remedies.length ? T.notices.dismiss : T.notices.ok)
     list(remedies)
   }
@@ -111,7 +138,7 @@ export function makeNotices(app) {
   return {
     element: h('div', {}, rows, more),
     show() {
-      const groups = groupsOf(app.terminal.refused)
+      const groups = groupsOf(app.wishes.told)
       rows.hidden = groups.length === 0
       more.hidden = groups.length <= SHOWN
       say(more, T.notices.more(groups.length - SHOWN))

@@ -1,7 +1,8 @@
 // The order history: what was paid, newest first, and an order opened.
 
 import { h, icon, keyed, openDialog, say } from './dom.js'
-import { costOf, dayOf, money, quantityOf, when } from './figures.js'
+import { amount, costOf, dayOf, money, quantityOf, when } from './figures.js'
+import { currencyOf, takerOf } from './sales.js'
 import { sure } from './tabledialogs.js'
 import { whoLine } from './tables.js'
 import { T } from './texts.js'
@@ -14,17 +15,20 @@ function orderDialog(app, order) {
   openDialog(T.orders.titleOf(shortOf(order.id)), (close) => {
     const line = (label, sum, className = '') =>
       h('div', { className: `sum ${className}` }, h('span', {}, label), h('span', {}, sum))
-    const sum = (label, value) => (Number(value) ? line(label, money(value, app.currency)) : null)
+    const currency = currencyOf(app, order)
+    const sum = (label, value) => (Number(value) ? line(label, money(value, currency)) : null)
+    const taker = takerOf(app, order)
     const facts = [
       T.orders.table(order.tableNumber),
       order.customerName,
       order.guests && T.table.guests(order.guests),
       when(order.paidAt ?? order.createdAt) || order.orderDate,
       T.orders.paidBy[order.payment],
+      taker && T.orders.taker(taker),
     ]
     const voiding = () => {
       close()
-      sure(T.orders.voidSure, T.orders.voidHint, T.orders.void, () => app.acts.order('void', { id: order.id }))
+      sure(T.orders.voidSure, T.orders.voidHint, T.orders.void, () => app.acts.voidOrder(order.id))
     }
     const remove = h('button.button.danger.quiet.first', { type: 'button', onclick: voiding }, T.orders.void)
     return [
@@ -33,16 +37,26 @@ function orderDialog(app, order) {
       h(
         'div.sums',
         {},
-        ...itemsOf(order).map((one) => line(`${quantityOf(one)} × ${one.name ?? one.id}`, money(costOf(one)))),
+        ...itemsOf(order).map((one) => line(`${quantityOf(one)} × ${one.name ?? one.id}`, amount(costOf(one, currency), currency))),
         sum(T.table.subtotal, order.subtotal !== order.total && order.subtotal),
-        sum(T.table.service(), order.service),
-        sum(T.table.tax(), order.tax),
-        line(T.table.total, money(order.total, app.currency), 'total'),
+        sum(T.table.service(order.serviceCharge), order.service),
+        sum(T.table.tax(order.taxRate), order.tax),
+        line(T.table.total, money(order.total, currency), 'total'),
       ),
       h('p.muted.small.mono', {}, order.id),
       h('div.actions', {}, order.status === 'void' ? null : remove, h('button.button.primary', { type: 'button', autofocus: true, onclick: close }, T.close)),
     ]
   })
+}
+
+/** What was paid, by currency. */
+function sumsOf(app, orders) {
+  const sums = new Map()
+  for (const order of orders) {
+    const currency = currencyOf(app, order)
+    sums.set(currency, (sums.get(currency) ?? 0) + (Number(order.total) || 0))
+  }
+  return [...sums].map(([currency, sum]) => money(Number(sum.toFixed(6)), currency))
 }
 
 function makeRow(app, { id }) {
@@ -65,11 +79,13 @@ function makeRow(app, { id }) {
     say(detail, [moment, order.customerName, count].filter(Boolean).join(' · '))
     chip.className = `chip ${TONES[order.status] ?? ''}`
     say(chip, T.orders.status(order.status))
-    say(total, money(order.total, app.currency))
+    say(total, money(order.total, currencyOf(app, order)))
     const found = app.journal.of('orderHistory', order.id)
     const isWaiting = app.isPending('orderHistory', order.id)
     waiting.hidden = !isWaiting
-    setWho(isWaiting ? null : found)
+    const taker = found ? '' : takerOf(app, order)
+    setWho(isWaiting ? null : (found ?? (taker ? { who: order.by, at: order.paidAt } : null)))
+    if (taker && !isWaiting) say(who.querySelector('.who-name'), T.by(taker, when(order.paidAt)))
     row.classList.toggle('fresh', Boolean(found?.fresh))
     row.classList.toggle('is-void', order.status === 'void')
     row.dataset.colour = found ? app.people.colour(found.who) : ''
@@ -81,7 +97,7 @@ export function makeOrders(app) {
   const today = h('span.muted')
   const clear = h(
     'button.button.danger.quiet',
-    { type: 'button', onclick: () => sure(T.orders.clearSure, T.orders.clearHint, T.orders.clear, () => app.acts.order('clear', {})) },
+    { type: 'button', onclick: () => sure(T.orders.clearSure, T.orders.clearHint, T.orders.clear, () => app.acts.clearHistory()) },
     T.orders.clear,
   )
   const empty = h('div.empty', {}, icon('orders'), h('p', {}, T.orders.empty), h('p.small', {}, T.orders.emptyHint))
@@ -108,8 +124,7 @@ export function makeOrders(app) {
       const orders = [...app.terminal.orders.values()].reverse()
       const day = dayOf(new Date())
       const ofToday = orders.filter((order) => order.orderDate === day && order.status === 'completed')
-      const sum = ofToday.reduce((all, order) => all + (Number(order.total) || 0), 0)
-      say(today, app.isLoaded ? T.orders.today(ofToday.length, money(sum, app.currency)) : T.loading)
+      say(today, app.isLoaded ? T.orders.today(ofToday.length, sumsOf(app, ofToday)) : T.loading)
       empty.hidden = !app.isLoaded || orders.length > 0
       rows.hidden = clear.hidden = orders.length === 0
       return list(orders)

@@ -1,14 +1,13 @@
 // One table, opened: seat guests, their order with its lines, the menu to add from, and the payment.
 
 import { h, icon, keyed, mark, say } from './dom.js'
-import { bill, costOf, guestOf, money, quantityOf } from './figures.js'
+import { amount, costOf, guestOf, money, quantityOf } from './figures.js'
 import { payDialog } from './payment.js'
 import { makePicker } from './picker.js'
+import { dueOf, paidText, saleOf } from './sales.js'
 import { clearTable, reservedText, reserveDialog, tableDialog } from './tabledialogs.js'
 import { statusChip, whoLine } from './tables.js'
 import { T } from './texts.js'
-
-const MOST_GUESTS = 1000
 
 const button = (classes, onclick, ...children) => h(`button.button${classes}`, { type: 'button', onclick }, ...children)
 const iconButton = (name, label, onclick) => {
@@ -27,7 +26,7 @@ function makeLine(app, tableOf, item) {
   const change = (by) => () => {
     const table = tableOf()
     const line = table?.orderItems?.find(({ id }) => id === item.id)
-    if (line) app.acts.setQuantity(table, line, Math.max(0, quantityOf(line) + by))
+    if (line) app.acts.changeLine(table, line, by)
   }
   const fewer = iconButton('minus', '', change(-1))
   const more = iconButton('plus', '', change(1))
@@ -43,7 +42,7 @@ function makeLine(app, tableOf, item) {
     say(name, String(line.name ?? line.id))
     say(price, money(line.price, app.currency))
     say(quantity, String(number))
-    say(cost, money(costOf(line)))
+    say(cost, amount(costOf(line, app.currency), app.currency))
     mark(fewer, 'aria-label', number > 1 ? T.table.oneFewer(line.name) : T.table.takeOff(line.name))
     mark(more, 'aria-label', T.table.oneMore(line.name))
     setWho(line.by ? { who: line.by, at: null } : null)
@@ -98,9 +97,8 @@ export function makePanel(app) {
 
   // Occupied
   const guests = h('span.guests')
-  const setGuests = (by) => done((table) => app.acts.setGuests(table, Math.min(MOST_GUESTS, Math.max(1, (table.guests ?? 0) + by))))
-  const fewer = iconButton('minus', T.table.fewer, setGuests(-1))
-  const more = iconButton('plus', T.table.more, setGuests(1))
+  const fewer = iconButton('minus', T.table.fewer, done((table) => app.acts.addGuests(table, -1)))
+  const more = iconButton('plus', T.table.more, done((table) => app.acts.addGuests(table, 1)))
   const lines = h('ul.lines')
   const noLines = h('p.muted.no-lines', {}, T.table.noLines)
   const tax = h('span.muted.small')
@@ -158,13 +156,14 @@ export function makePanel(app) {
       say(guests, T.table.guests(table.guests ?? 0))
       fewer.disabled = (table.guests ?? 0) <= 1
       noLines.hidden = items.length > 0
-      const sums = bill(items, app.terminal.view.settings)
+      const sums = dueOf(app.terminal, table)
+      const sale = saleOf(app.terminal, table.orderId)
       say(total, money(sums.total, app.currency))
       const extra = [
         sums.service && T.table.service(app.terminal.view.settings.serviceCharge),
         sums.tax && T.table.tax(app.terminal.view.settings.taxRate),
       ]
-      say(tax, extra.filter(Boolean).join(', '))
+      say(tax, sale ? T.table.alreadyPaid(paidText(app, sale)) : extra.filter(Boolean).join(', '))
       pay.hidden = items.length === 0
       const isDone = list(items)
       return picker.show(table.id) && isDone

@@ -1,17 +1,19 @@
 // The payment of a table: what is shown is what is recorded, whatever others do meanwhile.
 
+import { partyOf } from './acts.js'
 import { h, openDialog, say } from './dom.js'
 import { bill, money, seenOf } from './figures.js'
+import { paidText, saleOf, unpaid } from './sales.js'
 import { T } from './texts.js'
 
 /** What a table is to pay as it is now, and what a person has seen of it; null where there is nothing to pay. */
-function askedOf(app, id) {
-  const table = app.terminal.tables.get(id)
-  if (!table?.orderItems?.length) return null
-  const { settings } = app.terminal.view
-  const sums = bill(table.orderItems, settings)
+function askedOf({ terminal }, table) {
+  const { settings } = terminal.view
+  const due = table && { ...table, orderItems: unpaid(terminal, table) }
+  if (!due?.orderItems.length) return null
+  const sums = bill(due, settings)
   const percents = [sums.service && settings.serviceCharge, sums.tax && settings.taxRate]
-  return { table, sums, percents, seen: JSON.stringify([table.orderId, seenOf(table), sums, percents, settings.currency]) }
+  return { due, sums, percents, seen: JSON.stringify([partyOf(due), seenOf(due), sums, percents, settings.currency]) }
 }
 
 function sumsOf({ sums, percents }, currency) {
@@ -26,13 +28,22 @@ function sumsOf({ sums, percents }, currency) {
   return lines.filter(Boolean)
 }
 
-/** Take the payment. Where it changes meanwhile the new sum is shown, and paid only after somebody has agreed to it. */
+/**
+ * Take the payment. Where it changes meanwhile the new sum is shown, and paid only after somebody has agreed to it. Where the
+ * guests have gone meanwhile, or their table, that is said; what was shown may still be recorded, for the money may be taken.
+ */
 export function payDialog(app, { id, number }) {
-  let shown = askedOf(app, id)
+  const { terminal } = app
+  const first = terminal.tables.get(id)
+  const party = partyOf(first)
+  const before = saleOf(terminal, first.orderId)
+  let shown = askedOf(app, first)
+  let isGone = false // there is no table to free
+
   const button = (classes, label, onclick) => h(`button.button${classes}`, { type: 'button', onclick }, label)
   const pay = (payment) => () => {
     dialog.close()
-    app.acts.pay(shown.table, payment, shown.sums)
+    app.acts.pay(shown.due, payment, shown.sums, { isGone })
     app.go('#/floor')
   }
   const hint = h('p.muted', { role: 'alert' })
@@ -40,32 +51,51 @@ export function payDialog(app, { id, number }) {
   const leave = button('', T.cancel, () => dialog.close())
   const kinds = ['card', 'cash'].map((payment) => button('.primary', T.table[payment], pay(payment)))
   const agree = button('.primary', '', () => {
-    draw(T.table.payHint, true)
+    draw(isGone ? T.table.payApart : T.table.payHint, true)
     kinds.at(-1).focus()
   })
 
-  function draw(text, isAgreed) {
+  /** `isPaid`: it is, and not to be taken again. */
+  function draw(text, isAgreed, isPaid = false) {
+    const { currency } = terminal.view.settings
     say(hint, text)
-    sums.replaceChildren(...(shown ? sumsOf(shown, app.terminal.view.settings.currency) : []))
-    for (const kind of kinds) kind.hidden = !shown || !isAgreed
-    agree.hidden = !shown || isAgreed
-    if (shown) say(agree, T.table.payThis(money(shown.sums.total, app.terminal.view.settings.currency)))
-    else say(leave, T.close)
+    sums.replaceChildren(...(shown && !isPaid ? sumsOf(shown, currency) : []))
+    for (const kind of kinds) kind.hidden = !shown || !isAgreed || isPaid
+    agree.hidden = !shown || isAgreed || isPaid
+    if (shown) say(agree, (isGone ? T.table.payAllTheSame : T.table.payThis)(money(shown.sums.total, currency)))
+    say(leave, isGone || isPaid ? T.close : T.cancel)
   }
 
   function check() {
-    const now = askedOf(app, id)
-    const isSeen = now?.seen === shown?.seen
-    shown = now // also where it is seen: the row may have a newer version
-    if (isSeen) return
-    draw(now ? T.table.payAgain : T.table.payGone, false)
-    const next = now ? agree : leave
-    next.focus()
+    const table = terminal.tables.get(id)
+    const isThere = table && partyOf(table) === party
+    const now = isThere ? askedOf(app, table) : null
+    const sale = saleOf(terminal, first.orderId)
+    const isPaid = sale && !before
+    if (now) {
+      const isSeen = now.seen === shown?.seen
+      shown = now // also where it is seen: the row may have a newer version
+      if (isSeen) return
+      draw(isPaid ? T.table.payRest(paidText(app, sale)) : T.table.payAgain, false)
+      return agree.focus()
+    }
+    if (isPaid) {
+      stop()
+      draw(T.table.payPaid(paidText(app, sale)), false, true)
+    } else if (isGone || !shown) {
+      return // it has been said; who goes on all the same is left to it
+    } else {
+      isGone = true
+      draw(table ? T.table.payCleared(number) : T.table.payDeleted(number), false)
+    }
+    leave.focus()
   }
 
-  draw(T.table.payHint, true)
+  const opening = shown ? T.table.payRest : T.table.payPaid
+  draw(before ? opening(paidText(app, before)) : T.table.payHint, true, !shown)
   const dialog = openDialog(T.table.payTitle(number), () => [hint, sums, h('div.actions.wide', {}, leave, ...kinds, agree)])
-  kinds.at(-1).focus()
-  const stop = app.terminal.on('view', check)
+  leave.focus() // who presses Enter twice has not seen what is to be paid
+  dialog.addEventListener('keydown', (event) => event.repeat && event.key === 'Enter' && event.preventDefault())
+  const stop = terminal.on('view', check)
   dialog.addEventListener('close', stop)
 }

@@ -59,6 +59,11 @@ export class People {
     return clientId === this.#terminal.clientId
   }
 
+  /** Whether more than a client id is known of somebody. */
+  knows(clientId) {
+    return this.isMe(clientId) || this.#names.has(clientId)
+  }
+
   /** What to call who has this client id. */
   label(clientId) {
     if (this.isMe(clientId)) return T.you

@@ -1,31 +1,37 @@
 // What was refused, as a person thinks of it: all that was wanted of one order together, of several edits of one row the
-// last, and what can be done about it.
+// last, and what can be done about it. Nothing is done to other guests than those it was meant for.
 
-import { freed, LIST_OF, rowKeyOf } from './acts.js'
+import { partyOf } from './acts.js'
 import { quantityOf } from './figures.js'
+import { saleOf } from './sales.js'
+import { clearTable } from './tabledialogs.js'
+import { LIST_OF, rowKeyOf } from './versions.js'
 
-const OF_LINES = ['add_items', 'update_item', 'void_item']
 const EDITS = ['update', 'update_item']
-// What somebody can want of a table in a dialog; its lines belong to everybody.
-const WANTED = ['number', 'seats', 'status', 'guests', 'seatedAt', 'customer', 'reservationTime']
 
-export const isOfLines = ({ type, data }) => type === 'UPDATE_TABLE' && OF_LINES.includes(data.action)
+export const isOfLines = ({ type, data }) => type === 'UPDATE_TABLE' && Boolean(data.data?.items)
+export const isSale = ({ type, data }) => type === 'UPDATE_ORDER' && data.action === 'add'
+/** A sale that was refused because there is one with its id. */
+export const isPaidTwice = (mutation) => isSale(mutation) && ['ORDER_ID_TAKEN', 'CONFLICT'].includes(mutation.error.code)
+export const isNewTable = ({ type, data }) => type === 'UPDATE_TABLE' && data.action === 'add'
+export const isFreeing = ({ type, data }) => type === 'UPDATE_TABLE' && Boolean(data.meant?.sale)
 
 function keyOf(mutation) {
   const row = rowKeyOf(mutation)
-  const { code } = mutation.error
-  if (row && isOfLines(mutation)) return `lines ${code} ${row}`
-  if (row && EDITS.includes(mutation.data.action)) return `edit ${code} ${row}`
+  if (row && isOfLines(mutation)) return `lines ${row} ${mutation.data.data.orderId ?? ''}`
+  if (row && EDITS.includes(mutation.data.action)) return `edit ${row} ${isFreeing(mutation)}`
   return mutation.id
 }
 
-/** Refused mutations that are one thing to a person: {key, all, last}, oldest first. */
+/** Refused mutations that are one thing to a person: {key, all, last}, oldest first. `last` says what it is about. */
 export function groupsOf(refused) {
   const groups = new Map()
   for (const mutation of refused) {
-    const key = keyOf(mutation)
+    // What was done at a table that could not be added.
+    const made = groups.get(`table ${rowKeyOf(mutation)}`)
+    const key = made?.key ?? (isNewTable(mutation) ? `table ${rowKeyOf(mutation)}` : keyOf(mutation))
     const all = [...(groups.get(key)?.all ?? []), mutation]
-    groups.set(key, { key, all, last: mutation })
+    groups.set(key, { key, all, last: made?.last ?? mutation })
   }
   return [...groups.values()]
 }
@@ -34,8 +40,8 @@ export function groupsOf(refused) {
 export function linesOf(all) {
   const lines = new Map()
   for (const { data } of all) {
-    const { items, was } = data.data
-    for (const item of items) {
+    const was = data.meant?.was
+    for (const item of data.data.items) {
       const known = lines.get(item.id) ?? { ...was, had: was ? quantityOf(was) : 0 }
       lines.set(item.id, { ...known, ...item, quantity: data.action === 'void_item' ? 0 : quantityOf(item) })
     }
@@ -44,32 +50,53 @@ export function linesOf(all) {
   return changed.filter(({ change }) => change !== 0)
 }
 
-/** What can be done about a group, as [kind, function]; kinds are texts of T.notices.remedies. */
-export function remediesOf(app, { all, last }) {
+/** What somebody wanted of a table may be done to the guests it was meant for, or to a table that has no order yet. */
+function ofTable(app, { all, last }, now) {
+  const { acts, terminal } = app
+  const { party, fields } = last.data.meant ?? {}
+  if (!fields || isFreeing(last)) return []
+  const again = () => all.forEach(({ data }) => acts.changeTableAgain(terminal.tables.get(now.id), data.data, data.meant))
+  if (fields.status === 'available') return partyOf(now) === party ? [['clear', () => clearTable(app, now)]] : []
+  if (all.every(({ data }) => Object.keys(data.meant.fields).every((name) => ['number', 'seats'].includes(name)))) return [['mine', again]]
+  if (now.status !== 'occupied') return 'status' in fields ? [['mine', again]] : []
+  if (now.orderItems?.length || !('guests' in fields)) return partyOf(now) === party ? [['mine', again]] : []
+  return [['mine', () => acts.setGuests(now, fields.guests)]]
+}
+
+/** A table whose number is taken, with another one, and all that was done at it. */
+function withNumber({ acts, wishes }, [made, ...others]) {
+  acts.addTableAgain({ ...made.data.data, number: acts.nextNumber() })
+  wishes.reconsider(others)
+  return [made] // of the others each is put away when it is done, or told
+}
+
+/**
+ * What can be done about a group, as [kind, function]; kinds are texts of T.notices.remedies. What a function returns, where
+ * that is an array, is all that is done with.
+ */
+export function remediesOf(app, group) {
+  const { all, last } = group
   const { acts, terminal } = app
   const { type, error } = last
-  const { action, data: wanted } = last.data
+  const { action, data: wanted, meant } = last.data
   const list = LIST_OF[type]
   const now = list && terminal.view[list].get(wanted?.id)
-  if (error.code === 'ORDER_ID_TAKEN') {
-    return [['another', () => acts.order('add', { ...wanted, id: error.suggestedId })]]
-  }
+  if (isPaidTwice(last)) return [['another', () => acts.addSaleApart(wanted, error.suggestedId)]]
   if (error.code === 'GONE') {
     if (now) return [] // somebody has made it again
-    if (action === 'update' && list === 'tables') return [['again', () => terminal.table('add', wanted)]]
-    return action === 'update_item' && list === 'menuItems' ? [['again', () => terminal.dish('add_item', wanted)]] : []
+    if (action === 'update' && list === 'tables') return [['again', () => acts.addTableAgain(wanted)]]
+    return action === 'update_item' && list === 'menuItems' ? [['again', () => acts.addDishAgain(wanted)]] : []
   }
-  if (error.code !== 'CONFLICT') return []
-  if (action === 'add' && error.field === 'number') return [['number', () => acts.addTable({ ...wanted, number: acts.nextNumber() })]]
+  if (!['CONFLICT', 'NOT_SENT'].includes(error.code)) return []
+  if (isNewTable(last) && error.field === 'number') return [['number', () => withNumber(app, all)]]
   if (!now) return []
   if (isOfLines(last)) {
-    const again = acts.orderedAgain(now, linesOf(all))
+    const again = saleOf(terminal, now.orderId) ? null : acts.orderedAgain(now, linesOf(all))
     return again ? [['lines', again]] : []
   }
-  if (action === 'delete') return [['mine', () => acts.deleteTable(now)]]
+  if (action === 'delete') return partyOf(now) === meant?.party && !now.orderItems?.length ? [['mine', () => acts.deleteTable(now)]] : []
   if (action === 'delete_item') return [['mine', () => acts.deleteDish(now)]]
-  if (action === 'update_item' && list === 'menuItems') return [['mine', () => acts.changeDish(now, wanted)]]
+  if (action === 'update_item' && list === 'menuItems') return [['mine', () => acts.changeDish(now, meant?.fields ?? {})]]
   if (action !== 'update' || list !== 'tables' || error.field === 'number') return []
-  const fields = Object.fromEntries(WANTED.filter((name) => name in wanted).map((name) => [name, wanted[name]]))
-  return [['mine', () => acts.changeTable(wanted.status === 'available' ? freed(now) : now, fields)]]
+  return ofTable(app, group, now)
 }

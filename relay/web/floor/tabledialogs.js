@@ -1,7 +1,9 @@
 // What is asked about a table before it is done: its number and seats, a reservation, and whether it is meant.
 
+import { partyOf } from './acts.js'
 import { field, form, h, openDialog } from './dom.js'
 import { seenOf, when } from './figures.js'
+import { unpaid } from './sales.js'
 import { T } from './texts.js'
 
 const numberOf = (text) => Math.trunc(Number(text))
@@ -62,10 +64,10 @@ export function tableDialog(app, table) {
 /** Delete a table, once somebody has read what goes with it. */
 function deleteTable(app, table) {
   if (!table) return
-  const lines = table.orderItems?.length ?? 0
+  const lines = unpaid(app.terminal, table).length
   sure(T.table.deleteSure(table.number), lines ? T.table.deleteLost(lines) : T.table.deleteHint, T.remove, () => {
     const now = app.terminal.tables.get(table.id)
-    if (now && seenOf(now) !== seenOf(table)) return deleteTable(app, now)
+    if (now && (partyOf(now) !== partyOf(table) || seenOf(now) !== seenOf(table))) return deleteTable(app, now)
     if (now) app.acts.deleteTable(now)
     app.go('#/floor')
   })
@@ -91,10 +93,11 @@ export function reserveDialog(app, table) {
 export function clearTable(app, table) {
   const clear = () => {
     const now = app.terminal.tables.get(table.id)
-    if (now && seenOf(now) !== seenOf(table)) clearTable(app, now)
-    else if (now) app.acts.clear(now)
+    if (!now || partyOf(now) !== partyOf(table)) return // they have gone
+    if (seenOf(now) !== seenOf(table)) clearTable(app, now)
+    else app.acts.clear(now)
   }
-  const lines = table.orderItems?.length ?? 0
+  const lines = unpaid(app.terminal, table).length
   if (lines) sure(T.table.clearSure(table.number), T.table.clearHint(lines), T.table.clearIt, clear)
   else clear()
 }

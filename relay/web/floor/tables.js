@@ -2,6 +2,7 @@
 
 import { h, icon, keyed, mark, say } from './dom.js'
 import { guestOf, minutesSince, money, quantityOf, when } from './figures.js'
+import { dueOf, saleOf } from './sales.js'
 import { tableDialog } from './tabledialogs.js'
 import { T } from './texts.js'
 
@@ -62,7 +63,7 @@ function makeCard(app, table) {
     const minutes = row.status === 'occupied' ? minutesSince(row.seatedAt) : null
     say(since, minutes === null ? '' : T.ago(minutes))
     const items = (row.orderItems ?? []).reduce((all, line) => all + quantityOf(line), 0)
-    say(sum, items ? money(row.orderTotal, app.currency) : '')
+    say(sum, items ? money(dueOf(app.terminal, row).total, app.currency) : '')
     const isWaiting = app.isPending('tables', row.id)
     const found = app.journal.of('tables', row.id)
     waiting.hidden = !isWaiting
@@ -125,7 +126,7 @@ export function makeFloor(app) {
       const found = app.journal.of('tables', row.id)
       const told = found ? `${found.revision} ${found.fresh} ${app.people.label(found.who)}` : ''
       const minutes = row.status === 'occupied' ? minutesSince(row.seatedAt) : ''
-      return `${app.isPending('tables', row.id)} ${told} ${minutes} ${app.route.table === row.id} ${app.currency}`
+      return `${app.isPending('tables', row.id)} ${told} ${minutes} ${app.route.table === row.id} ${app.rates} ${saleOf(app.terminal, row.orderId)?.version}`
     },
   })
 

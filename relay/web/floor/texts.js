@@ -1,6 +1,6 @@
 // Every text of the page, in English. Another language is another file like this one.
 
-import { money } from './figures.js'
+import { amount, money } from './figures.js'
 
 const count = (number, one, many) => `${number} ${number === 1 ? one : many}`
 const short = (name) => (name.length > 28 ? `${name.slice(0, 27)}…` : name)
@@ -73,21 +73,27 @@ export const T = {
     takeOff: (name) => `Take ${name} off the order`,
     menu: 'Add from the menu',
     subtotal: 'Subtotal',
-    service: (percent) => (percent === undefined ? 'Service' : `Service ${percent} %`),
-    tax: (percent) => (percent === undefined ? 'Tax' : `Tax ${percent} %`),
+    service: (percent) => (percent ? `Service ${percent} %` : 'Service'),
+    tax: (percent) => (percent ? `Tax ${percent} %` : 'Tax'),
     total: 'Total',
     pay: 'Pay',
     payTitle: (number) => `Table ${number} pays`,
     payHint: 'The order goes into the history, and the table is free again.',
     payAgain: 'What is to be paid has changed meanwhile. This is what it is now:',
     payThis: (sum) => `Go on with ${sum}`,
-    payGone: 'There is nothing to pay any more: somebody has taken the payment, or cleared the table. Look under Orders.',
+    payPaid: (paid) => `There is nothing to pay any more. Already paid: ${paid}.`,
+    payRest: (paid) => `Already paid: ${paid}. This has been ordered since:`,
+    payCleared: (number) => `Table ${number} was cleared meanwhile, and this is not paid. If you have taken the money, record it.`,
+    payDeleted: (number) => `Table ${number} was deleted meanwhile, and this is not paid. If you have taken the money, record it.`,
+    payAllTheSame: (sum) => `Record ${sum} all the same`,
+    payApart: 'The order goes into the history. The table stays as it is now.',
     cash: 'Cash',
     card: 'Card',
     clear: 'Clear table',
     clearSure: (number) => `Clear table ${number}?`,
     clearHint: (lines) => `The guests have gone without paying: ${count(lines, 'line', 'lines')} of their order will be lost.`,
     clearIt: 'Clear it',
+    alreadyPaid: (paid) => `Already paid: ${paid}. This is what was ordered since.`,
     gone: 'This table is gone.',
     goneHint: 'It was deleted, or it could not be added.',
   },
@@ -118,11 +124,15 @@ export const T = {
     other: 'Other',
   },
 
+  sales: {
+    paid: (sum, kind, who, at) => [sum, kind, who && `by ${who === T.you ? who.toLowerCase() : who}`, at && `at ${at}`].filter(Boolean).join(' '),
+  },
+
   orders: {
     title: 'Orders',
     empty: 'No orders yet.',
     emptyHint: 'What is paid at a table is kept here.',
-    today: (number, sum) => `${count(number, 'order', 'orders')} today, ${sum}`,
+    today: (number, sums) => `${count(number, 'order', 'orders')} today${sums.length ? `, ${sums.join(' + ')}` : ''}`,
     table: (number) => (number === null || number === undefined ? 'No table' : `Table ${number}`),
     status: (status) => ({ completed: 'Paid', void: 'Void' })[status] ?? status,
     items: (number) => count(number, 'item', 'items'),
@@ -134,6 +144,7 @@ export const T = {
     clearSure: 'Clear the history?',
     clearHint: 'Every terminal forgets the orders shown here. The database keeps them.',
     paidBy: { cash: 'Cash', card: 'Card' },
+    taker: (who) => `taken by ${who === T.you ? who.toLowerCase() : who}`,
   },
 
   settings: {
@@ -192,7 +203,7 @@ export const T = {
     dishNew: (name) => `put ${short(name)} on the menu`,
     dishGone: (name) => `took ${short(name)} off the menu`,
     dishChanged: (name) => `changed ${short(name)}`,
-    price: (name, from, to, currency) => `${short(name)}: ${money(from, currency)} → ${money(to, currency)}`,
+    price: (name, from, to, currency) => `${short(name)}: ${amount(from, currency)} → ${money(to, currency)}`,
     categoryNew: (name) => `added the category ${name}`,
     categoryGone: (name) => `deleted the category ${name}`,
     paid: (number, total, currency) => `took ${money(total, currency)} for ${number === null || number === undefined ? 'an order' : `table ${number}`}`,
@@ -256,10 +267,14 @@ export const T = {
       table: (number) => (number === undefined ? 'A change of a table was refused' : `Your change of table ${number} was refused`),
       lines: (number) => `Your change of the order ${number === undefined ? 'of a table' : `of table ${number}`} was refused`,
       menu: (name) => (name ? `Your change of ${short(name)} was refused` : 'Your change of the menu was refused'),
-      payment: (number) => (number === null || number === undefined ? 'The payment was refused' : `The payment of table ${number} was refused`),
+      payment: (number) => (number === null || number === undefined ? 'The payment was not recorded' : `The payment of table ${number} was not recorded`),
+      freeing: (number) => `Table ${number} is paid, and was not freed`,
       order: (id) => (id ? `Your change of order ${id} was refused` : 'Your change of the order history was refused'),
       settings: () => 'Your change of the settings was refused',
     },
+    alreadyPaid: (paid) => `Already paid: ${paid}.`,
+    anotherOrder: 'Its order is on another table now.',
+    unpaid: (texts) => (texts.length ? `Ordered meanwhile and not paid: ${texts.join('; ')}.` : ''),
     changed: (who) => `${who} changed it meanwhile.`,
     now: (text) => `Now: ${text}.`,
     deleted: 'Now: it is deleted.',
@@ -274,18 +289,26 @@ export const T = {
     more: (number) => `${count(number, 'more change was', 'more changes were')} refused; they are shown when these are done.`,
     linesAdvice: 'If the guests still want it, put it on the order that is there now.',
     linesLater: 'Look at the table; what the guests still want can be ordered there once they are seated.',
+    linesPaid: 'The order is paid. What the guests still want can be ordered once the table is cleared and they are seated anew.',
+    later: 'Look at what is there now; what is still wanted can be done there.',
+    freeingAdvice: 'Pay shows what is left to pay. If the guests have gone, clear the table.',
     table: (status, guests, total) => [status, guests, total].filter(Boolean).join(', '),
+    adviceOf: {
+      mine: 'Look at what is there now; then do yours all the same, or leave it.',
+      clear: 'Look at what is there now; then clear it all the same, or leave it.',
+      number: 'Add yours with another number, or leave it.',
+    },
     advice: {
-      CONFLICT: 'Look at what is there now; then do yours all the same, or leave it.',
       GONE: 'Somebody deleted it. Add it again if it is wanted after all.',
-      ORDER_ID_TAKEN: 'Perhaps it was paid at another terminal: look under Orders. If this is another sale, keep it as one.',
+      ORDER_ID_TAKEN: 'If it was one payment, leave it. If this money was taken too, record it as a sale of its own.',
       FORBIDDEN: 'This terminal may not do that; ask a manager.',
     },
     remedies: {
       mine: 'Do mine all the same',
       lines: 'Order it all the same',
       again: 'Add it again',
-      another: 'Keep it as another sale',
+      another: 'Record it as another sale',
+      clear: 'Clear it all the same',
       number: 'Add it with another number',
     },
   },

@@ -1,0 +1,171 @@
+"""No sale is lost, and none takes the place of another: a table that is paid at two terminals."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.async_api import expect
+
+from tests.library.shops import execute
+from tests.pages.crossing import deafened, pay, query, sales, table
+from tests.pages.floor import Floor
+from tests.relays import relay_process
+
+
+async def test_the_first_of_two_payments_stands_and_the_second_is_told_of_it(floor: Floor) -> None:
+    async with relay_process(floor.conninfo) as other_relay:
+        window, other = await floor.open(), await floor.open(relay=other_relay)
+        await window.seat(4, 2)
+        await window.order("Mohinga")
+        await floor.agree(window, other)
+        await floor.relay.kill()
+        await window.stands("offline")
+        await window.order("Samosa")
+        await pay(window, 4, "Card")
+        await pay(other, 4, "Cash")
+        await other.seat(4, 3)
+        await other.order("Tea Leaf")
+        await floor.relay.start()
+        await expect(window.notice).to_contain_text("The payment of table 4 was not recorded")
+        await expect(window.notice).to_contain_text(
+            re.compile(r"Already paid: 2,625 MMK cash by Till 1.* at \d\d:\d\d")
+        )
+        await expect(window.notice).to_contain_text(
+            re.compile("Not saved: 4,725 MMK card; 1 . .*Mohinga; 1 . .*Samosa")
+        )
+        await expect(window.notice).to_have_count(1)
+        await floor.agree(window, other)
+        assert sales(floor.conninfo) == [(2625, "cash")]
+        guests = table(floor.conninfo, 4)
+        assert (guests["status"], guests["guests"], guests["items"]) == ("occupied", 3, [("Tea Leaf Salad", 1)])
+        await window.reload()
+        buttons = window.notice.get_by_role("button")
+        await expect(buttons).to_have_text(["Leave it as it is", "Record it as another sale"])
+        await buttons.last.click()
+        await expect(window.notice).to_have_count(0)
+        await floor.agree(window, other)
+        assert sales(floor.conninfo) == [(2625, "cash"), (4725, "card")]
+        assert table(floor.conninfo, 4) == guests
+
+
+async def test_two_who_take_one_payment_at_one_moment_make_one_sale_and_one_of_them_is_told(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    deaf = await deafened(other)
+    await window.seat(4, 2)
+    await window.order("Mohinga")
+    await floor.agree(window, other)
+    await other.open(4)
+    deaf.is_deaf = True
+    await pay(window, 4, "Card")
+    await expect(window.table(4)).to_contain_text("Free")
+    await pay(other, 4, "Cash")
+    await deaf.misses('"ORDER_ID_TAKEN"')
+    deaf.hear()
+    await expect(other.notice).to_contain_text("Already paid: 2,625 MMK card by Till 1")
+    await expect(other.notice).to_contain_text("Not saved: 2,625 MMK cash")
+    await other.button("Leave it as it is").click()
+    await expect(other.notice).to_have_count(0)
+    await floor.agree(window, other)
+    await expect(window.notice).to_have_count(0)
+    assert sales(floor.conninfo) == [(2625, "card")]
+    assert table(floor.conninfo, 4)["status"] == "available"
+
+
+async def test_what_is_ordered_after_a_payment_is_still_to_be_paid(floor: Floor) -> None:
+    async with relay_process(floor.conninfo) as other_relay:
+        window, other = await floor.open(), await floor.open(relay=other_relay)
+        await window.seat(4, 2)
+        await window.order("Mohinga")
+        await floor.agree(window, other)
+        await floor.relay.kill()
+        await window.stands("offline")
+        await pay(window, 4, "Card")
+        await other.open(4)
+        await other.order("Samosa")
+        await floor.relay.start()
+        await expect(window.notice).to_contain_text("Table 4 is paid, and was not freed")
+        await expect(window.notice).to_contain_text(re.compile("Ordered meanwhile and not paid: 1 . .*Samosa"))
+        await expect(window.notice.get_by_role("button")).to_have_text(["Understood"])
+        await floor.agree(window, other)
+        assert sales(floor.conninfo) == [(2625, "card")]
+        await other.button("Pay").click()
+        dialog = other.page.get_by_role("dialog")
+        await expect(dialog.get_by_role("alert")).to_contain_text(re.compile("Already paid: 2,625 MMK card by Till 1"))
+        await expect(dialog.locator(".sum.total")).to_contain_text("2,100 MMK")
+        await dialog.get_by_role("button", name="Cash").click()
+        await expect(window.notice).to_have_count(0)
+        await floor.agree(window, other)
+        assert sales(floor.conninfo) == [(2625, "card"), (2100, "cash")]
+        assert table(floor.conninfo, 4)["status"] == "available"
+
+
+async def test_a_table_whose_payment_is_refused_is_not_freed(floor: Floor) -> None:
+    window = await floor.open()
+    await window.seat(4, 2)
+    await window.order("Mohinga")
+    await floor.agree(window)
+    await floor.relay.kill()
+    await window.stands("offline")
+    await pay(window, 4, "Card")
+    execute(
+        floor.conninfo,
+        "insert into pos.order_history (restaurant_id, id, table_number, status, total, items)"
+        " select restaurant_id, order_id, 9, 'completed', 1, '[]' from pos.tables where number = 4",
+    )
+    await floor.relay.start()
+    await expect(window.notice).to_contain_text("Already paid: 1 MMK")
+    await expect(window.notice).to_have_count(1)
+    await floor.agree(window)
+    assert table(floor.conninfo, 4)["status"] == "occupied"
+    await window.button("Record it as another sale").click()
+    await expect(window.notice).to_have_count(0)
+    await floor.agree(window)
+    assert sales(floor.conninfo) == [(1, None), (2625, "card")]
+
+
+async def test_a_payment_of_a_table_that_was_deleted_or_cleared_meanwhile_is_recorded_on_demand(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    dialog = window.page.get_by_role("dialog")
+    for number, told in ((3, "deleted"), (4, "cleared")):
+        await window.seat(number, 2)
+        await window.order("Mohinga")
+        await floor.agree(window, other)
+        await window.button("Pay").click()
+        await expect(dialog.get_by_role("button", name="Cash")).to_be_visible()
+        if told == "deleted":
+            execute(floor.conninfo, "delete from pos.tables where number = 3")
+        else:
+            await other.open(number)
+            await other.button("Clear table").click()
+            await other.button("Clear it").click()
+            await other.seat(number, 5)
+        await expect(dialog.get_by_role("alert")).to_contain_text(f"Table {number} was {told} meanwhile")
+        await expect(dialog.get_by_role("button", name="Close")).to_be_focused()
+        await expect(dialog.get_by_role("button", name="Cash")).to_be_hidden()
+        await dialog.get_by_role("button", name="Record 2,625 MMK all the same").click()
+        await dialog.get_by_role("button", name="Cash").click()
+        await expect(dialog).to_have_count(0)
+        await floor.agree(window, other)
+    assert sales(floor.conninfo) == [(2625, "cash"), (2625, "cash")]
+    assert [
+        row for (row,) in query(floor.conninfo, "select table_number from pos.order_history order by revision")
+    ] == [3, 4]
+    assert (table(floor.conninfo, 4)["status"], table(floor.conninfo, 4)["guests"]) == ("occupied", 5)
+    await expect(window.notice).to_have_count(0)
+
+
+async def test_who_takes_a_payment_is_told_that_somebody_else_has_taken_it(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    await window.seat(3, 2)
+    await window.order("Mohinga")
+    await floor.agree(window, other)
+    await window.button("Pay").click()
+    await pay(other, 3, "Card")
+    dialog = window.page.get_by_role("dialog")
+    await expect(dialog).to_contain_text(re.compile("nothing to pay any more. Already paid: 2,625 MMK card by Till 1"))
+    await expect(dialog.get_by_role("button", name="Close")).to_be_focused()
+    await expect(dialog.get_by_role("button")).to_have_count(1)
+    await window.page.keyboard.press("Enter")
+    await expect(dialog).to_have_count(0)
+    await floor.agree(window, other)
+    assert sales(floor.conninfo) == [(2625, "card")]
