@@ -169,3 +169,33 @@ async def test_who_takes_a_payment_is_told_that_somebody_else_has_taken_it(floor
     await expect(dialog).to_have_count(0)
     await floor.agree(window, other)
     assert sales(floor.conninfo) == [(2625, "card")]
+
+
+async def test_a_payment_of_a_closed_window_that_is_refused_is_told_in_the_one_that_is_open(floor: Floor) -> None:
+    async with relay_process(floor.conninfo) as other_relay:
+        first = await floor.open()
+        second, other = await floor.open(beside=first), await floor.open(relay=other_relay)
+        await second.seat(4, 2)
+        await second.order("Mohinga")
+        await floor.agree(second, other)
+        await first.opens_offline()
+        await floor.relay.kill()
+        await second.stands("offline")
+        await pay(second, 4, "Card")
+        await expect(second.table(4)).to_contain_text("Free")
+        await second.page.close()
+        await pay(other, 4, "Cash")
+        await expect(other.table(4)).to_contain_text("Free")
+        await floor.relay.start()
+        for _ in range(2):
+            await first.reload()
+            await first.stands("live")
+            await expect(first.notice).to_contain_text("Already paid: 2,625 MMK cash")
+            await expect(first.notice).to_have_count(1)
+        await first.button("Record it as another sale").click()
+        await expect(first.notice).to_have_count(0)
+        await floor.agree(first, other)
+        assert sales(floor.conninfo) == [(2625, "cash"), (2625, "card")]
+        await first.reload()
+        await first.stands("live")
+        await expect(first.notice).to_have_count(0)

@@ -66,7 +66,7 @@ export async function till(scope) {
   return { number, store: storeOf(number) }
 }
 
-/** Take the tills of closed windows, one by one: `use(store)` is awaited before the till is let go. */
+/** Take the tills of closed windows, one by one: `use(store)` is awaited, and says whether the till is to be kept. */
 export async function leftTills(scope, use) {
   const found = (await indexedDB.databases?.()) ?? []
   for (const { name } of found) {
@@ -74,8 +74,7 @@ export async function leftTills(scope, use) {
     if (!name?.startsWith(prefix) || !/^\d+$/.test(name.slice(prefix.length))) continue
     const letGo = await take(name, 0)
     if (!letGo) continue
-    await use(name)
-    letGo()
+    if (!(await use(name))) letGo()
   }
 }
 

@@ -232,16 +232,18 @@ function lose(event) {
   parts.status.lose()
 }
 
-/** Send what closed windows have left. Their terminals are started until nothing of theirs is pending. */
+/** Send what closed windows have left, and tell what was refused of it. Their terminals run until nothing is pending. */
 async function sendForOthers() {
   await leftTills(scope, async (name) => {
     const left = indexedDbStore(name)
-    const isPending = ([key, value]) => key.startsWith('outbox/') && !value.error
-    if (![...(await left.load())].some(isPending)) return // its terminal would only fetch everything to say nothing
+    const isOpen = ([key]) => key.startsWith('outbox/')
+    if (![...(await left.load())].some(isOpen)) return false // its terminal would only fetch everything to say nothing
     const other = new Terminal('/ws', { restaurant, token: token || undefined, store: left })
     await other.start()
     await Promise.all(other.pending.map((mutation) => other.answered(mutation)))
     await other.stop()
+    if (other.refused.length) app.wishes.adopt(other)
+    return other.refused.length > 0
   })
 }
 

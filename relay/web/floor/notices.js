@@ -106,7 +106,7 @@ function makeNotice(app) {
   /** Put the notice away, once what is done about it is on its way. */
   function put(kind = null) {
     const done = kind && new Map(remediesOf(app, shown)).get(kind)?.()
-    for (const mutation of Array.isArray(done) ? done : shown.all) app.terminal.dismiss(mutation)
+    for (const mutation of Array.isArray(done) ? done : shown.all) app.wishes.dismiss(mutation)
     app.refresh()
   }
   const list = keyed(others, {

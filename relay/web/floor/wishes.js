@@ -71,6 +71,7 @@ export class Wishes {
   #app
   #fresh = new Set() // refused a moment ago. What somebody was told of is not done behind their back later
   #done = new Set() // not to be told of
+  #left = [] // terminals of windows that were closed, with what was refused of theirs
   #isLooking = false
   #isMore = false
 
@@ -86,12 +87,25 @@ export class Wishes {
 
   /** Whatever was refused and nobody has put away. */
   get refused() {
-    return this.#app.terminal.refused
+    return [this.#app.terminal, ...this.#left].flatMap(({ refused }) => refused)
   }
 
   /** What of it is to be told. */
   get told() {
-    return this.refused.filter((one) => !this.#fresh.has(one) && !this.#done.has(one))
+    const isMoot = (one) => leftOf(this.#app, one) === nothing
+    const ofOthers = this.#left.flatMap(({ refused }) => refused).filter((one) => !isMoot(one))
+    return [...this.#app.terminal.refused.filter((one) => !this.#fresh.has(one) && !this.#done.has(one)), ...ofOthers]
+  }
+
+  /** Tell here what was refused of a window that is closed. */
+  adopt(terminal) {
+    this.#left.push(terminal)
+    this.#app.refresh()
+  }
+
+  /** Somebody knows, or has done something about it. */
+  dismiss(mutation) {
+    for (const one of [this.#app.terminal, ...this.#left]) if (one.refused.includes(mutation)) one.dismiss(mutation)
   }
 
   /** What builds on something that is done by now. */
