@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.library.shops import execute
-from tests.pages.crossing import pay, sales
+from tests.pages.crossing import pay, query, sales
 from tests.pages.floor import Floor
 from tests.waiting import until
 
@@ -34,6 +34,28 @@ async def test_a_bill_has_the_decimals_of_its_currency(
     await expect(window.page.locator(".order-row")).to_contain_text(total)
     await until(lambda: sales(floor.conninfo), what="the sale")
     assert [(str(found), payment) for found, payment in sales(floor.conninfo)] == [(recorded, "cash")]
+
+
+async def test_a_price_has_no_more_decimals_than_its_currency_and_an_end(floor: Floor) -> None:
+    execute(floor.conninfo, _CURRENCY.format("EUR"))
+    window = await floor.open()
+    await window.go("Menu")
+    await window.page.locator(".dish-row", has_text="Mohinga").click()
+    dialog = window.page.get_by_role("dialog")
+    await dialog.get_by_label("Price").fill("0.005")
+    await dialog.get_by_role("button", name="Save").click()
+    told = await dialog.get_by_label("Price").evaluate("(input) => input.validationMessage")
+    assert told == "EUR has 2 decimals"
+    await dialog.get_by_label("Price").fill("1e21")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(dialog).to_be_visible()
+    await dialog.get_by_label("Price").fill("2.5")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(dialog).to_have_count(0)
+    await expect(window.page.locator(".dish-row", has_text="Mohinga")).to_contain_text("2.50 EUR")
+    await expect(window.page.locator(".dish-row", has_text="Samosa")).to_contain_text("2,000.00 EUR")
+    await floor.agree(window)
+    assert query(floor.conninfo, "select price::text from pos.menu_items where id = '1'") == [("2.5",)]
 
 
 async def test_card_and_open_table_show_what_the_guests_will_pay_whoever_changes_their_lines(floor: Floor) -> None:

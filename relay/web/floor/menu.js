@@ -1,11 +1,13 @@
 // The menu: every dish by category, and its dialog to change it.
 
 import { field, form, h, icon, keyed, openDialog, say } from './dom.js'
-import { money } from './figures.js'
+import { digitsOf, money, rounded } from './figures.js'
 import { categoryChips, sortedMenu } from './picker.js'
 import { buttons, changedOf, sure } from './tabledialogs.js'
 import { whoLine } from './tables.js'
 import { T } from './texts.js'
+
+const MOST = 999_999_999 // what a dish may cost
 
 function dishDialog(app, dish) {
   openDialog(dish ? T.menu.editTitle : T.menu.addTitle, (close) => {
@@ -15,8 +17,12 @@ function dishDialog(app, dish) {
       sure(T.menu.deleteSure(dish.name), T.menu.deleteHint, T.remove, () => app.acts.deleteDish(dish))
     }
     const id = 'categories-of-the-menu'
-    return form(
+    const made = form(
       (values) => {
+        const price = made.elements.namedItem('price')
+        const isPayable = rounded(Number(values.price), app.currency) === Number(values.price) || Number(values.price) === dish?.price
+        price.setCustomValidity(isPayable ? '' : T.menu.priceDigits(app.currency, digitsOf(app.currency)))
+        if (!isPayable) return void price.reportValidity()
         close()
         const wanted = { name: values.name.trim(), price: Number(values.price), category: values.category.trim(), description: values.description.trim() }
         const now = dish && app.terminal.menu.get(dish.id)
@@ -27,13 +33,15 @@ function dishDialog(app, dish) {
       h(
         'div.two',
         {},
-        field(T.menu.price, { name: 'price', type: 'number', min: 0, step: 'any', required: true, value: dish?.price ?? '' }),
+        field(T.menu.price, { name: 'price', type: 'number', min: 0, max: MOST, step: 'any', required: true, value: dish?.price ?? '' }),
         field(T.menu.category, { name: 'category', maxLength: 200, list: id, value: dish?.category ?? categories[0] ?? '' }),
       ),
       h('datalist', { id }, ...categories.map((value) => h('option', { value }))),
       field(T.menu.description, { name: 'description', maxLength: 2000, value: dish?.description ?? '' }, 'textarea'),
       buttons(close, T.save, dish && h('button.button.danger.quiet.first', { type: 'button', onclick: remove }, T.remove)),
     )
+    made.addEventListener('input', () => made.elements.namedItem('price').setCustomValidity(''))
+    return made
   })
 }
 

@@ -108,6 +108,7 @@ export const T = {
     edit: (name) => `Edit ${name}`,
     name: 'Name',
     price: 'Price',
+    priceDigits: (currency, digits) => `${currency || 'This currency'} has ${digits ? count(digits, 'decimal', 'decimals') : 'no decimals'}`,
     category: 'Category',
     description: 'Description',
     categories: 'Categories',
