@@ -1,5 +1,5 @@
 // Who makes changes: a name and a colour for a client id. A terminal tells all others its name in a MESSAGE when it first
-// changes something, and when it is asked. Who sees a change of somebody unknown asks that one terminal, after a moment: the
+// changes something, and when it is asked. Who shows a change of somebody unknown asks that one terminal, after a moment: the
 // answer goes to all, so of a hundred windows that came back together one or two ask. Until then the client id's end is shown.
 
 import { T } from './texts.js'
@@ -9,7 +9,6 @@ const MOST = 500
 const AGAIN = 5000 // milliseconds between two introductions, however many ask
 const MOMENT = 2000 // at most so long one waits for somebody else to ask
 const LONGEST = 40
-const NO_TERMINAL = ['database', 'server']
 export const COLOURS = 8
 
 export class People {
@@ -45,13 +44,12 @@ export class People {
     this.#answering ??= setTimeout(told, Math.max(0, this.#said + AGAIN - performance.now()))
   }
 
-  /** Somebody has changed something: learn their name. Who does not answer is not asked again. */
+  /** Somebody is shown who is not known: learn their name. Who does not answer is not asked again. */
   #meet(clientId) {
-    const isKnown = () => this.isMe(clientId) || this.#names.has(clientId)
-    if (isKnown() || this.#asked.has(clientId) || NO_TERMINAL.includes(clientId)) return
+    if (this.#asked.has(clientId)) return
     if (this.#asked.size >= MOST) this.#asked.clear()
     this.#asked.add(clientId)
-    const ask = () => isKnown() || this.#terminal.say({ to: clientId, whoAreYou: true }) || this.#asked.delete(clientId)
+    const ask = () => this.#names.has(clientId) || this.#terminal.say({ to: clientId, whoAreYou: true }) || this.#asked.delete(clientId)
     setTimeout(ask, Math.random() * MOMENT)
   }
 
@@ -70,8 +68,11 @@ export class People {
     if (clientId === 'database') return T.database
     if (clientId === 'server') return T.relay
     const name = this.#names.get(clientId)
-    if (!name) this.#meet(clientId) // who is named to a person, though it changes nothing now
-    if (!name) return clientId.startsWith('client_') ? T.app(clientId.slice(-4)) : T.terminal(clientId.slice(-4))
+    if (!name && clientId.startsWith('client_')) return T.app(clientId.slice(-4)) // it has no name to tell
+    if (!name) {
+      this.#meet(clientId) // it is shown to a person, though it may change nothing now
+      return T.terminal(clientId.slice(-4))
+    }
     const taken = name === this.name || [...this.#names].some(([id, other]) => id !== clientId && other === name)
     return taken ? `${name} · ${clientId.slice(-4)}` : name
   }
