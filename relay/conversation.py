@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .errors import RETRYABLE
 from .outbox import Mutation, Outbox, full_jitter
@@ -323,3 +324,10 @@ class Conversation:
 
     def _say(self, type_: str, data: Row) -> None:
         self.out.append(encode({"type": type_, "data": data, "clientId": self.client_id}))
+
+
+def with_restaurant(url: str, restaurant: str | None) -> str:
+    """A relay's address with the restaurant (a slug) asked for in it."""
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query) + ([("restaurant", restaurant)] if restaurant else [])
+    return urlunsplit(parts._replace(query=urlencode(query)))

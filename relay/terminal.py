@@ -19,12 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import websockets
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
-from .conversation import Conversation, Status, Timing
+from .conversation import Conversation, Status, Timing, with_restaurant
 from .outbox import Mutation
 from .replica import Batch, Row, State
 from .stores import MemoryStore, SqliteStore, Store
@@ -59,7 +58,7 @@ class Terminal:
         store: Store | None = None,
         timing: Timing | None = None,
     ) -> None:
-        self.url = _with_restaurant(url, restaurant)
+        self.url = with_restaurant(url, restaurant)
         self._hello = {"name": name, "token": token}
         self._timing = timing
         self._store = store or MemoryStore()
@@ -397,9 +396,3 @@ def _refusal(error: Exception) -> tuple[int, str]:
             after = int(seconds) + random.random()  # noqa: S311 - spreads load, keeps no secret
             return 1013, f"the relay is busy ({status}); retry after {after:.1f} s"
     return LOST, str(error) or "the relay does not answer"
-
-
-def _with_restaurant(url: str, restaurant: str | None) -> str:
-    parts = urlsplit(url)
-    query = parse_qsl(parts.query) + ([("restaurant", restaurant)] if restaurant else [])
-    return urlunsplit(parts._replace(query=urlencode(query)))
