@@ -219,6 +219,7 @@ async def test_a_chosen_theme_is_kept_and_followed_by_the_other_window(floor: Fl
     assert await window.page.evaluate(background) == light
 
 
+@pytest.mark.pictures
 async def test_pictures_of_two_windows_side_by_side(floor: Floor, windows: Windows, tmp_path: Path) -> None:
     """The one of README.md: what the left window has just done is seen in the right one."""
     await have_an_evening(floor.conninfo)
@@ -239,6 +240,7 @@ async def test_pictures_of_two_windows_side_by_side(floor: Floor, windows: Windo
     await picture(both, "floor-two-windows", tmp_path)
 
 
+@pytest.mark.pictures
 async def test_pictures_of_every_view(floor: Floor, tmp_path: Path) -> None:
     await have_an_evening(floor.conninfo)
     for size, theme in [(size, theme) for size in SIZES for theme in THEMES]:
