@@ -220,7 +220,15 @@ async def test_a_relay_that_is_killed_turns_red_until_it_is_started_again(
         said, shown = await spoken.text_content(), await page.locator(".health").text_content()
         await expect(page.locator(".health")).not_to_have_text(shown or "")  # it says for how long
         assert await spoken.text_content() == said
+        figure = page.locator(".figure", has_text="Terminals")
+        await expect(figure).to_contain_text("at least 0")
+        await page.reload()  # and nothing was ever drawn of it
+        await expect(card).to_have_attribute("data-state", "silent")
         assert await violations(page) == []
+        before = "started_at = started_at - interval '1 minute', seen_at = seen_at - interval '1 minute'"
+        await asyncio.to_thread(by_hand, shop, f"update pos.instances set {before} where port = {other.port}")
+        await expect(card).to_contain_text("heard of 1 min ago")
+        await expect(figure).not_to_contain_text("at least")  # its terminals have noticed, too
         await other.start()
         await expect(card).to_have_attribute("data-state", "healthy")
         await expect(page.locator(".relay")).to_have_count(2)

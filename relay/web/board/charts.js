@@ -11,7 +11,7 @@ export const chart = (title) => {
   const [line, area] = [svg('path', { class: 'chart-line' }), svg('path', { class: 'chart-area' })]
   const grid = svg('path', { class: 'chart-grid', d: `M0 ${HEIGHT - 0.5}H${WIDTH}` })
   const picture = svg('svg', {
-    class: 'chart', role: 'img', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none',
+    class: 'chart', role: 'img', 'aria-label': title, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none',
   }, grid, area, line)
   const box = el('figure', { class: 'chart-box' },
     el('figcaption', {}, el('span', { class: 'muted small' }, title), now), picture, peak)

@@ -5,6 +5,7 @@ import { bySql, findings } from './texts.js'
 const PENDING_MANY = 100 // changes that wait at one relay, and it is worth a word
 const LAG_MANY = 50 // changes a relay is behind the database at a look: below that it is only on its way
 const QUEUE_PART = 0.01 // of the notification queue, as the relay's own alarm
+const LEFT_SECONDS = 60 // after two heartbeats without an answer a terminal has gone to another relay
 const ANSWERS_MS = 300 // a change may be so much younger than the oldest answer, and not be in it
 const SILENT_KINDS = ['unknown', 'silent', 'unanswered']
 
@@ -39,13 +40,15 @@ export const joined = (answer, before) => {
     changes: changesOf(answered),
     settledAt: Math.min(...answered.map((one) => one.at)) - ANSWERS_MS,
     count: answered.reduce((sum, one) => sum + one.terminalCount, 0),
-    isWhole: answered.length === instances.length, // or some relay has terminals of which nothing is known
+    isWhole: instances.every(isToldOf), // or some relay has terminals of which nothing is known
     behind: Math.max(0, ...terminals.map((one) => one.behind)),
     lagging: answered.reduce((sum, one) => sum + one.lagging, 0),
     late: lateNow(answered),
     findings: wrong(instances, answered, terminals),
   }
 }
+
+const isToldOf = ({ answered, known, unheardSeconds }) => answered || (known && unheardSeconds > LEFT_SECONDS)
 
 // A terminal may be behind what other relays have, of which its own has not heard. But relays answer at different moments:
 // only what was there in the answer before is missed by whoever has not got it.
