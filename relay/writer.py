@@ -280,11 +280,12 @@ class Writer:
             return False
         if isolate:
             self._lane_size = min(LANE_BATCH, self._lane_size * 2)
+        # Before the answers go out: while they are written, the database reads already.
+        for restaurant_id in {p.mutation.restaurant_id for p in batch}:
+            self._ring(restaurant_id)
         for pending, answer in zip(batch, answers, strict=True):
             pending.settle(answer)
             pending.held = isolate and answer.code == "LOCKED"
-        for restaurant_id in {p.mutation.restaurant_id for p in batch}:
-            self._ring(restaurant_id)
         if left := [p for p in batch if not p.answer.done()]:
             again(left)
         self._count(batch, answers, begun)
