@@ -57,7 +57,7 @@ class Mutation:
     @property
     def kept(self) -> Row:
         """As it is stored."""
-        fields = {"id": self.id, "clientId": self.client_id, "type": self.type, "data": self.data}
+        fields: Row = {"id": self.id, "clientId": self.client_id, "type": self.type, "data": self.data}
         fields |= {"ifVersion": self.if_version, "restaurant": self.restaurant}
         return fields | {"after": list(self.after), "error": self.error}
 

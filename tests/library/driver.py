@@ -50,8 +50,8 @@ class Driver:
                 await terminal.stop()
             case "change":
                 after = [one for one in (*terminal.pending, *terminal.refused) if one.id in asked.get("after", ())]
-                options = {"if_version": asked.get("ifVersion"), "after": after}
-                return (await terminal.change(asked["type"], asked["data"], **options)).id
+                if_version = asked.get("ifVersion")
+                return (await terminal.change(asked["type"], asked["data"], if_version=if_version, after=after)).id
             case "nextOrderId":
                 return await terminal.next_order_id()
             case "say":
