@@ -304,7 +304,7 @@ async def test_the_history_of_changes_says_what_a_person_understands(floor: Floo
     await window.button("Pay").click()
     await window.page.get_by_role("dialog").get_by_role("button", name="Cash").click()
     await expect(entries.first).to_have_text("You freed table 3")
-    await expect(entries.nth(1)).to_have_text("You took 1,425.60 MMK for table 3")
+    await expect(entries.nth(1)).to_have_text("You took 1,426 MMK for table 3")
 
 
 async def test_an_edit_that_follows_one_whose_answer_is_late_is_no_conflict(floor: Floor) -> None:

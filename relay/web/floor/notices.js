@@ -3,7 +3,7 @@
 import { guestOf, money, quantityOf } from './figures.js'
 import { h, icon, keyed, say } from './dom.js'
 import { groupsOf, isFreeing, isNewTable, isOfLines, isPaidTwice, isSale, linesOf, remediesOf } from './refusals.js'
-import { currencyOf, dueOf, isFinished, paidText, saleOf, unpaid } from './sales.js'
+import { currencyOf, dueOf, paidText, saleOf, unpaid } from './sales.js'
 import { T } from './texts.js'
 import { LIST_OF } from './versions.js'
 
@@ -40,7 +40,7 @@ function nowOf(app, mutation) {
   const { id, number } = data.data ?? {}
   if (isPaidTwice(mutation)) {
     const sale = app.terminal.view.orderHistory.get(id) ?? error.current
-    return isFinished(sale) ? T.notices.alreadyPaid(paidText(app, sale)) : T.notices.anotherOrder
+    return sale?.status === 'completed' ? T.notices.alreadyPaid(paidText(app, sale)) : T.notices.anotherOrder
   }
   if (!['CONFLICT', 'GONE', 'NOT_SENT'].includes(error.code) || !id || !['UPDATE_TABLE', 'UPDATE_MENU'].includes(type)) return ''
   if (error.field === 'number') return T.notices.taken(number)

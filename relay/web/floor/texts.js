@@ -1,6 +1,6 @@
 // Every text of the page, in English. Another language is another file like this one.
 
-import { amount, money } from './figures.js'
+import { money } from './figures.js'
 
 const count = (number, one, many) => `${number} ${number === 1 ? one : many}`
 const short = (name) => (name.length > 28 ? `${name.slice(0, 27)}…` : name)
@@ -204,7 +204,7 @@ export const T = {
     dishNew: (name) => `put ${short(name)} on the menu`,
     dishGone: (name) => `took ${short(name)} off the menu`,
     dishChanged: (name) => `changed ${short(name)}`,
-    price: (name, from, to, currency) => `${short(name)}: ${amount(from, currency)} → ${money(to, currency)}`,
+    price: (name, from, to, currency) => `${short(name)}: ${money(from, currency)} → ${money(to, currency)}`,
     categoryNew: (name) => `added the category ${name}`,
     categoryGone: (name) => `deleted the category ${name}`,
     paid: (number, total, currency) => `took ${money(total, currency)} for ${number === null || number === undefined ? 'an order' : `table ${number}`}`,
@@ -274,7 +274,7 @@ export const T = {
       settings: () => 'Your change of the settings was refused',
     },
     alreadyPaid: (paid) => `Already paid: ${paid}.`,
-    anotherOrder: 'Its order is on another table now.',
+    anotherOrder: 'Another order has its id.',
     unpaid: (texts) => (texts.length ? `Ordered meanwhile and not paid: ${texts.join('; ')}.` : ''),
     changed: (who) => `${who} changed it meanwhile.`,
     now: (text) => `Now: ${text}.`,
