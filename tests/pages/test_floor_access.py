@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from relay import terminals
 from tests.cluster import free_port
-from tests.library.shops import execute
+from tests.library.shops import execute, ledger
 from tests.pages.floor import Floor, Window
 from tests.pages.windows import Windows
 from tests.relays import relay_process
@@ -56,6 +56,22 @@ async def test_a_terminal_without_a_token_is_told_and_comes_in_with_one(guarded:
     assert token not in window.page.url
     execute(guarded.conninfo, "delete from pos.terminals")
     await window.stands("refused")
+
+
+async def test_what_was_not_sent_under_one_token_is_sent_under_the_next(guarded: Floor, windows: Windows) -> None:
+    window = await refused(guarded, windows)
+    await show_token(window, await terminals.add(guarded.conninfo, "default", "Bar 1", "terminal"))
+    await window.stands("live")
+    await guarded.relay.kill()
+    await window.stands("offline")
+    await window.seat(4, 2)
+    await terminals.revoke(guarded.conninfo, None, "Bar 1")
+    await guarded.relay.start()
+    await window.stands("refused")
+    await show_token(window, await terminals.add(guarded.conninfo, "default", "Bar 2", "terminal"))
+    await window.stands("live")
+    await expect(window.table(4)).to_contain_text("2 of 4 seats")
+    assert list(ledger(guarded.conninfo).values()) == [1]
 
 
 async def test_what_a_role_may_not_do_is_refused_with_what_to_do(guarded: Floor, windows: Windows) -> None:

@@ -66,12 +66,15 @@ export async function till(scope) {
   return { number, store: storeOf(number) }
 }
 
-/** Take the tills of closed windows, one by one: `use(store)` is awaited, and says whether the till is to be kept. */
-export async function leftTills(scope, use) {
+/**
+ * Take the tills of closed windows at this `place`, one by one, also those that showed another token: theirs may have been
+ * replaced. `use(store)` is awaited, and says whether the till is to be kept.
+ */
+export async function leftTills(place, use) {
   const found = (await indexedDB.databases?.()) ?? []
   for (const { name } of found) {
-    const prefix = `minipos-till-${scope}-`
-    if (!name?.startsWith(prefix) || !/^\d+$/.test(name.slice(prefix.length))) continue
+    const prefix = `minipos-till-${place}`
+    if (!name?.startsWith(prefix) || !/^(\.\w+)?-\d+$/.test(name.slice(prefix.length))) continue
     const letGo = await take(name, 0)
     if (!letGo) continue
     if (!(await use(name))) letGo()

@@ -20,8 +20,9 @@ import { Wishes } from './wishes.js'
 
 const restaurant = new URLSearchParams(location.search).get('restaurant') ?? undefined
 const { token } = remembered
-// What is pending for one restaurant must never be sent to another, nor under another's token.
-const scope = `${restaurant ?? ''}${token && `.${markOf(token)}`}`
+const place = restaurant ?? ''
+// A window that shows another token is another terminal.
+const scope = `${place}${token && `.${markOf(token)}`}`
 const own = await till(scope)
 
 const optionsWith = (store) => ({ restaurant, token: token || undefined, name: app.people?.name, store })
@@ -232,15 +233,19 @@ function lose(event) {
   parts.status.lose()
 }
 
-/** Send what closed windows have left, and tell what was refused of it. Their terminals run until nothing is pending. */
+/**
+ * Send what closed windows have left, and tell what was refused of it. Their terminals run until nothing is pending, or the
+ * relay does not want them: what is meant for one restaurant the library sends to no other.
+ */
 async function sendForOthers() {
-  await leftTills(scope, async (name) => {
+  await leftTills(place, async (name) => {
     const left = indexedDbStore(name)
     const isOpen = ([key]) => key.startsWith('outbox/')
     if (![...(await left.load())].some(isOpen)) return false // its terminal would only fetch everything to say nothing
     const other = new Terminal('/ws', { restaurant, token: token || undefined, store: left })
+    const unwanted = new Promise((resolve) => other.on('state', ({ state }) => state === 'refused' && resolve()))
     await other.start()
-    await Promise.all(other.pending.map((mutation) => other.answered(mutation)))
+    await Promise.race([unwanted, Promise.all(other.pending.map((mutation) => other.answered(mutation)))])
     await other.stop()
     if (other.refused.length) app.wishes.adopt(other)
     return other.refused.length > 0
