@@ -136,12 +136,17 @@ async def test_dishes_that_a_conflict_refuses_are_named_and_ordered_again_on_dem
         await expect(window.notice).to_contain_text("Your change of the order of table 4 was refused")
         lost = re.compile("Not saved: 1 more [^;]*Mohinga; 2 . [^;]*Tea Leaf Salad")
         await expect(window.notice).to_contain_text(lost)
+        await expect(window.notice).to_contain_text(
+            re.compile(r"The guests have paid \(.* cash by Till 1.*, and others sit")
+        )
         await expect(window.notice).to_contain_text("Now: Occupied, 3 guests.")
         await other.button("One guest more").click()
         await expect(window.notice).to_contain_text("Now: Occupied, 4 guests.")
         await window.reload()
         await expect(window.notice).to_contain_text(lost)
-        await window.notice.get_by_role("button", name="Order it all the same").click()
+        remedy = window.notice.get_by_role("button", name="Order it for those who sit there now")
+        await expect(remedy).not_to_have_class(re.compile("primary"))
+        await remedy.click()
         await expect(window.notice).to_have_count(0)
         await expect(other.panel.locator(".line")).to_have_count(2)
         table = (await floor.agree(window, other))["tables"]["4"]
@@ -167,7 +172,9 @@ async def test_dishes_are_ordered_again_only_where_guests_are(floor: Floor) -> N
     await expect(window.notice.get_by_role("button")).to_have_text(["Understood"])
     await window.button("3 guests").click()
     await expect(window.notice).to_contain_text("Now: Occupied, 3 guests")
-    await expect(window.notice.get_by_role("button")).to_have_text(["Leave it as it is", "Order it all the same"])
+    await expect(window.notice.get_by_role("button")).to_have_text(
+        ["Leave it as it is", "Order it for those who sit there now"]
+    )
 
 
 async def test_what_a_full_disk_does_not_take_is_said_to_be_not_done(floor: Floor, windows: Windows) -> None:

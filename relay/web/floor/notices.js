@@ -2,13 +2,14 @@
 
 import { guestOf, money, quantityOf } from './figures.js'
 import { h, icon, keyed, say } from './dom.js'
-import { groupsOf, isFreeing, isNewTable, isOfLines, isPaidTwice, isSale, linesOf, remediesOf } from './refusals.js'
+import { groupsOf, isFreeing, isNewTable, isOfLines, isOfOthers, isPaidTwice, isSale, linesOf, remediesOf } from './refusals.js'
 import { currencyOf, dueOf, paidText, saleOf, unpaid } from './sales.js'
 import { T } from './texts.js'
 import { LIST_OF } from './versions.js'
 
 const SHOWN = 3
-const CAREFUL = ['another', 'clear'] // what makes a sale double, or loses an order, is not what lies nearest
+// What makes a sale double, loses an order or is put on the bill of others is not what lies nearest.
+const CAREFUL = ['another', 'clear', 'others']
 
 /** What a refused mutation was about, for its headline. */
 function headlineOf(app, mutation) {
@@ -40,13 +41,17 @@ function nowOf(app, mutation) {
   const { id, number } = data.data ?? {}
   if (isPaidTwice(mutation)) {
     const sale = app.terminal.view.orderHistory.get(id) ?? error.current
+    if (sale?.status === 'void') return T.notices.voided(paidText(app, sale))
     return sale?.status === 'completed' ? T.notices.alreadyPaid(paidText(app, sale)) : T.notices.anotherOrder
   }
   if (!['CONFLICT', 'GONE', 'NOT_SENT'].includes(error.code) || !id || !['UPDATE_TABLE', 'UPDATE_MENU'].includes(type)) return ''
   if (error.field === 'number') return T.notices.taken(number)
   const row = app.terminal.view[LIST_OF[type]].get(id)
   if (!row) return T.notices.deleted
-  return T.notices.now(type === 'UPDATE_TABLE' ? tableText(app, row) : dishText(app, row))
+  const text = T.notices.now(type === 'UPDATE_TABLE' ? tableText(app, row) : dishText(app, row))
+  if (!isOfOthers(mutation, row)) return text
+  const sale = saleOf(app.terminal, data.data.orderId)
+  return `${T.notices.gone(sale && paidText(app, sale))} ${text}`
 }
 
 /** What was wanted and is not done. */
@@ -85,7 +90,7 @@ function adviceOf(app, { last }, remedies) {
   if (isPaidTwice(last)) return T.notices.advice.ORDER_ID_TAKEN
   if (isFreeing(last) && isConflict) return T.notices.freeingAdvice
   if (isOfLines(last) && isConflict) {
-    if (remedies.length) return T.notices.linesAdvice
+    if (remedies.length) return remedies[0][0] === 'others' ? T.notices.othersAdvice : T.notices.linesAdvice
     const row = app.terminal.view.tables.get(last.data.data.id)
     return row && saleOf(app.terminal, row.orderId) ? T.notices.linesPaid : T.notices.linesLater
   }

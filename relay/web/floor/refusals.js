@@ -14,6 +14,9 @@ export const isSale = ({ type, data }) => type === 'UPDATE_ORDER' && data.action
 /** A sale that was refused because there is one with its id. */
 export const isPaidTwice = (mutation) => isSale(mutation) && ['ORDER_ID_TAKEN', 'CONFLICT'].includes(mutation.error.code)
 export const isNewTable = ({ type, data }) => type === 'UPDATE_TABLE' && data.action === 'add'
+/** Lines that were meant for other guests than those who sit there now. */
+export const isOfOthers = (mutation, now) =>
+  isOfLines(mutation) && Boolean(mutation.data.data.orderId && now?.orderId) && mutation.data.data.orderId !== now.orderId
 export const isFreeing = ({ type, data }) => type === 'UPDATE_TABLE' && Boolean(data.meant?.sale)
 
 function keyOf(mutation) {
@@ -92,7 +95,7 @@ export function remediesOf(app, group) {
   if (!now) return []
   if (isOfLines(last)) {
     const again = saleOf(terminal, now.orderId) ? null : acts.orderedAgain(now, linesOf(all))
-    return again ? [['lines', again]] : []
+    return again ? [[isOfOthers(last, now) ? 'others' : 'lines', again]] : []
   }
   if (action === 'delete') return partyOf(now) === meant?.party && !now.orderItems?.length ? [['mine', () => acts.deleteTable(now)]] : []
   if (action === 'delete_item') return [['mine', () => acts.deleteDish(now)]]
