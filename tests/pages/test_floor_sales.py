@@ -11,6 +11,16 @@ from tests.pages.crossing import deafened, pay, query, sales, table
 from tests.pages.floor import Floor
 from tests.relays import relay_process
 
+# Somebody has paid, and somebody else had added a dish in that moment: the table was not freed.
+_PAID_IN_PART = """
+    insert into pos.order_history (restaurant_id, id, table_number, status, total, items, extra)
+    select restaurant_id, order_id, number, 'completed', 2625, order_items, '{"payment": "card"}'
+    from pos.tables where number = 4;
+    update pos.tables
+    set order_items = order_items || '[{"id": "line_x", "name": "Samosa", "price": 2000, "quantity": 1}]'
+    where number = 4
+"""
+
 
 async def test_the_first_of_two_payments_stands_and_the_second_is_told_of_it(floor: Floor) -> None:
     async with relay_process(floor.conninfo) as other_relay:
@@ -97,6 +107,34 @@ async def test_what_is_ordered_after_a_payment_is_still_to_be_paid(floor: Floor)
         await floor.agree(window, other)
         assert sales(floor.conninfo) == [(2625, "card"), (2100, "cash")]
         assert table(floor.conninfo, 4)["status"] == "available"
+
+
+async def test_the_rest_of_an_order_is_paid_once_and_is_known_until_then(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    deaf = await deafened(other)
+    await window.seat(4, 2)
+    await window.order("Mohinga")
+    await floor.agree(window, other)
+    execute(floor.conninfo, _PAID_IN_PART)
+    await expect(window.panel.locator(".total")).to_have_text("2,100 MMK")
+    await expect(window.panel).to_contain_text("More can be ordered once the rest is paid")
+    await expect(window.page.get_by_role("searchbox", name="Find a dish")).to_be_hidden()
+    await window.go("Orders")
+    await window.button("Clear history").click()
+    await expect(window.page.get_by_role("dialog")).to_contain_text("of table 4 a part is paid")
+    await window.page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    await window.go("Floor")
+    await other.open(4)
+    deaf.is_deaf = True
+    await pay(window, 4, "Card")
+    await expect(window.table(4)).to_contain_text("Free")
+    await pay(other, 4, "Cash")
+    await deaf.misses("ORDER_ID_TAKEN")
+    deaf.hear()
+    await expect(other.notice).to_contain_text(re.compile("Already paid: 2,100 MMK card by"))
+    await expect(other.notice).to_contain_text("Not saved: 2,100 MMK cash")
+    await floor.agree(window, other)
+    assert sales(floor.conninfo) == [(2625, "card"), (2100, "card")]
 
 
 async def test_a_table_whose_payment_is_refused_is_not_freed(floor: Floor) -> None:

@@ -4,7 +4,7 @@
 
 import { dayOf, guestOf, quantityOf, seenOf } from './figures.js'
 import { markOf } from './identity.js'
-import { isFinished, saleRow } from './sales.js'
+import { isFinished, restIdOf, saleRow } from './sales.js'
 import { Versions } from './versions.js'
 
 // What a table holds only while guests are there.
@@ -166,7 +166,7 @@ export class Acts {
     return this.#wholeTable(table, freed(table), { status: 'available' }, { seen: seenOf(table), sale: sale.id }, options)
   }
   #saleIdOf({ orderId, orderItems }) {
-    if (isFinished(this.#terminal.orders.get(orderId))) return orderIdOf(fresh(''))
+    if (isFinished(this.#terminal.orders.get(orderId))) return restIdOf(orderId, orderItems)
     // Where somebody else has seated them without one, every terminal makes the same of the first line.
     return orderId || orderIdOf(markOf(orderItems?.[0]?.id ?? fresh('')).toUpperCase())
   }

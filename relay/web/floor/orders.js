@@ -2,7 +2,7 @@
 
 import { h, icon, keyed, openDialog, say } from './dom.js'
 import { amount, costOf, dayOf, money, quantityOf, when } from './figures.js'
-import { currencyOf, takerOf } from './sales.js'
+import { currencyOf, saleOf, takerOf } from './sales.js'
 import { sure } from './tabledialogs.js'
 import { whoLine } from './tables.js'
 import { T } from './texts.js'
@@ -93,11 +93,21 @@ function makeRow(app, { id }) {
   return row
 }
 
+/** Not while what a table has paid is known from the history alone. */
+function clearHistory(app) {
+  const open = [...app.terminal.tables.values()].filter(({ orderId }) => saleOf(app.terminal, orderId))
+  if (!open.length) return sure(T.orders.clearSure, T.orders.clearHint, T.orders.clear, () => app.acts.clearHistory())
+  return openDialog(T.orders.clearSure, (close) => [
+    h('p', {}, T.orders.clearNot(open.map(({ number }) => number))),
+    h('div.actions', {}, h('button.button', { type: 'button', onclick: close }, T.close)),
+  ])
+}
+
 export function makeOrders(app) {
   const today = h('span.muted')
   const clear = h(
     'button.button.danger.quiet',
-    { type: 'button', onclick: () => sure(T.orders.clearSure, T.orders.clearHint, T.orders.clear, () => app.acts.clearHistory()) },
+    { type: 'button', onclick: () => clearHistory(app) },
     T.orders.clear,
   )
   const empty = h('div.empty', {}, icon('orders'), h('p', {}, T.orders.empty), h('p.small', {}, T.orders.emptyHint))

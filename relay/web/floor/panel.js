@@ -114,7 +114,8 @@ export function makePanel(app) {
     lines,
   )
   const foot = h('footer.panel-foot', {}, h('div.bill', {}, h('span', {}, T.table.total), total, tax), h('div.actions', {}, clear, pay))
-  const serving = h('div.panel-body.serving', {}, order, picker.element)
+  const noMore = h('p.muted.no-more', {}, T.table.noMore)
+  const serving = h('div.panel-body.serving', {}, order, picker.element, noMore)
 
   const list = keyed(lines, {
     key: (line, n) => line.id ?? n,
@@ -165,6 +166,9 @@ export function makePanel(app) {
       ]
       say(tax, sale ? T.table.alreadyPaid(paidText(app, sale)) : extra.filter(Boolean).join(', '))
       pay.hidden = items.length === 0
+      // The relay takes no line of an order that is paid.
+      picker.element.hidden = Boolean(sale)
+      noMore.hidden = !sale
       const isDone = list(items)
       return picker.show(table.id) && isDone
     },

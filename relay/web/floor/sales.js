@@ -2,6 +2,7 @@
 // first one's place; and what is left to pay of an order that was paid while somebody added to it.
 
 import { bill, dayOf, guestOf, money, quantityOf, when } from './figures.js'
+import { markOf } from './identity.js'
 import { T } from './texts.js'
 
 export const isFinished = (order) => ['completed', 'void'].includes(order?.status)
@@ -12,14 +13,26 @@ export function saleOf(terminal, orderId) {
   return order?.status === 'completed' ? order : undefined
 }
 
-/** The lines of a table that nobody has paid. */
+/**
+ * The id of the sale that the rest of a paid order becomes. Every terminal makes the same of the same rest, so that of two
+ * payments of it the second is refused.
+ */
+export function restIdOf(orderId, lines) {
+  const rest = JSON.stringify([orderId, lines.map((line) => [line.id, quantityOf(line)])])
+  return orderId.replace(/[^-]*$/, markOf(rest).toUpperCase())
+}
+
+/** The lines of a table that nobody has paid: without those of its order's sale, and of the sales of its rests. */
 export function unpaid(terminal, table) {
-  const lines = table.orderItems ?? []
-  const sale = saleOf(terminal, table.orderId)
-  if (!sale) return lines
-  const paid = new Map((Array.isArray(sale.items) ? sale.items : []).map((line) => [line.id, quantityOf(line)]))
-  const left = lines.map((line) => ({ ...line, quantity: quantityOf(line) - (paid.get(line.id) ?? 0) }))
-  return left.filter(({ quantity }) => quantity > 0)
+  let left = table.orderItems ?? []
+  let sale = saleOf(terminal, table.orderId)
+  while (sale && left.length) {
+    const paid = new Map((Array.isArray(sale.items) ? sale.items : []).map((line) => [line.id, quantityOf(line)]))
+    if (!left.some(({ id }) => paid.has(id))) break
+    left = left.map((line) => ({ ...line, quantity: quantityOf(line) - (paid.get(line.id) ?? 0) })).filter(({ quantity }) => quantity > 0)
+    sale = saleOf(terminal, restIdOf(table.orderId, left))
+  }
+  return left
 }
 
 /** What a table is still to pay: {subtotal, service, tax, total}. */
