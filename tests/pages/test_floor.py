@@ -190,7 +190,7 @@ async def test_a_table_is_reserved_and_the_guests_come(floor: Floor) -> None:
     await dialog.get_by_label("Time").fill("19:30")
     await dialog.get_by_role("button", name="Reserve").click()
     await expect(window.table(5)).to_contain_text("Reserved")
-    await expect(window.table(5)).to_contain_text("Daw Mya, 19:30")
+    await expect(window.table(5)).to_contain_text("19:30, Daw Mya")
     await expect(window.panel).to_contain_text("For Daw Mya at 19:30")
     await window.button("2 guests").click()
     await expect(window.table(5)).to_contain_text("Occupied")

@@ -77,7 +77,8 @@ function makeCard(app, table) {
 }
 
 function guestsText(row) {
-  if (row.status === 'reserved') return [guestOf(row), when(row.reservationTime) || row.reservationTime].filter(Boolean).join(', ')
+  // The time first: where a long name is cut short it must be there.
+  if (row.status === 'reserved') return [when(row.reservationTime) || row.reservationTime, guestOf(row)].filter(Boolean).join(', ')
   return T.floor.guests(row.status === 'occupied' ? row.guests : 0, row.seats)
 }
 
