@@ -103,8 +103,7 @@ class _Answer:
 
     async def all(self) -> list[pq.abc.PGresult]:
         """The results, when everything has been sent and answered. Raises psycopg.Error when it will not be."""
-        self._loop.add_reader(self._socket, self._try, self._read)
-        self._reads = True
+        self._look()
         try:
             self._try(self._write)
             await self._complete
@@ -120,6 +119,16 @@ class _Answer:
         except Exception as error:
             self._look_away()
             self._complete.set_exception(error)
+
+    def _look(self) -> None:
+        """Watch the socket for what comes. Anew for each piece: uvloop tells of one that was reset only once.
+
+        What is read then may be the server's last word (a WARNING, 57P02), and its end would not be noticed.
+        """
+        if self._reads:
+            self._loop.remove_reader(self._socket)
+        self._loop.add_reader(self._socket, self._try, self._read)
+        self._reads = True
 
     def _look_away(self) -> None:
         """Watch the socket no longer.
@@ -161,6 +170,7 @@ class _Answer:
                 if not is_refusal(error):
                     # The last word of a backend that is ended (57P01), perhaps after the commit; no end will come.
                     raise error
+        self._look()
 
 
 def is_refusal(error: Exception) -> bool:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
 import pytest
+import uvloop
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from relay.exchange import Statement, exchange, is_refusal, numbered
+from tests.cluster import TestCluster
 from tests.proxy import proxied
 from tests.waiting import until
 
@@ -184,6 +189,22 @@ async def test_a_dead_connection_says_so(database: str) -> None:
         with pytest.raises(psycopg.OperationalError):
             await ask(connection, ("select 1", []))
         assert connection.closed
+
+
+def test_an_end_behind_a_last_word_is_noticed_at_once(private_cluster: TestCluster) -> None:
+    """Where a backend is killed PostgreSQL ends all: a WARNING, and on TCP a reset. uvloop tells of both but once."""
+
+    async def lose() -> None:
+        async with connected(private_cluster.tcp("postgres")) as connection:
+            backend = Path(f"/proc/{connection.info.backend_pid}")
+            async with connected(private_cluster.conninfo("postgres")) as victim:
+                os.kill(victim.info.backend_pid, signal.SIGKILL)
+                await until(lambda: not backend.exists(), within=PATIENCE)
+            with pytest.raises(psycopg.OperationalError, match="closed the connection"):
+                await ask(connection, ("select 1", []), seconds=10.0)
+            assert connection.closed
+
+    uvloop.run(lose())
 
 
 def test_values_are_numbered() -> None:
