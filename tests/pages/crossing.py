@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
 from playwright.async_api import WebSocketRoute
 
-from tests.pages.floor import Window
+from tests.pages.floor import Floor, Window
+from tests.relays import relay_process
 from tests.waiting import until
 
 
@@ -46,6 +49,19 @@ async def deafened(window: Window) -> Deaf:
     deaf = Deaf(window)
     await deaf.connect()
     return deaf
+
+
+@asynccontextmanager
+async def cut_off(floor: Floor) -> AsyncIterator[tuple[Window, Window]]:
+    """Two windows at relays of their own that show two guests with a dish at table 4; the first has lost its relay."""
+    async with relay_process(floor.conninfo) as other_relay:
+        window, other = await floor.open(), await floor.open(relay=other_relay)
+        await window.seat(4, 2)
+        await window.order("Mohinga")
+        await floor.agree(window, other)
+        await floor.relay.kill()
+        await window.stands("offline")
+        yield window, other
 
 
 async def pay(window: Window, number: int, payment: str) -> None:

@@ -7,7 +7,7 @@ import re
 from playwright.async_api import expect
 
 from tests.library.shops import execute
-from tests.pages.crossing import deafened, pay, sales, table
+from tests.pages.crossing import cut_off, deafened, pay, sales, table
 from tests.pages.floor import Floor
 from tests.relays import relay_process
 
@@ -133,13 +133,7 @@ async def test_a_table_that_somebody_adds_to_is_cleared_only_after_a_question(fl
 
 
 async def test_a_dish_for_guests_who_were_cleared_away_seats_nobody(floor: Floor) -> None:
-    async with relay_process(floor.conninfo) as other_relay:
-        window, other = await floor.open(), await floor.open(relay=other_relay)
-        await window.seat(4, 2)
-        await window.order("Mohinga")
-        await floor.agree(window, other)
-        await floor.relay.kill()
-        await window.stands("offline")
+    async with cut_off(floor) as (window, other):
         await window.order("Samosa")
         await other.open(4)
         await other.button("Clear table").click()

@@ -8,9 +8,9 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.library.shops import execute
+from tests.pages.crossing import cut_off
 from tests.pages.floor import RUNS_OUT, Floor
 from tests.pages.windows import Windows
-from tests.relays import relay_process
 from tests.waiting import until
 
 # In one task: nothing comes between, neither a frame nor an event that the browser has yet to tell.
@@ -120,13 +120,7 @@ async def test_a_payment_records_what_it_shows_whatever_is_set_meanwhile(floor: 
 
 
 async def test_dishes_that_a_conflict_refuses_are_named_and_ordered_again_on_demand(floor: Floor) -> None:
-    async with relay_process(floor.conninfo) as other_relay:
-        window, other = await floor.open(), await floor.open(relay=other_relay)
-        await window.seat(4, 2)
-        await window.order("Mohinga")
-        await floor.agree(window, other)
-        await floor.relay.kill()
-        await window.stands("offline")
+    async with cut_off(floor) as (window, other):
         await window.order("Mohinga", "Tea Leaf", "Tea Leaf")
         await other.open(4)
         await other.button("Pay").click()

@@ -7,7 +7,7 @@ import re
 from playwright.async_api import expect
 
 from tests.library.shops import execute
-from tests.pages.crossing import deafened, pay, query, sales, table
+from tests.pages.crossing import cut_off, deafened, pay, query, sales, table
 from tests.pages.floor import Floor
 from tests.relays import relay_process
 
@@ -23,13 +23,7 @@ _PAID_IN_PART = """
 
 
 async def test_the_first_of_two_payments_stands_and_the_second_is_told_of_it(floor: Floor) -> None:
-    async with relay_process(floor.conninfo) as other_relay:
-        window, other = await floor.open(), await floor.open(relay=other_relay)
-        await window.seat(4, 2)
-        await window.order("Mohinga")
-        await floor.agree(window, other)
-        await floor.relay.kill()
-        await window.stands("offline")
+    async with cut_off(floor) as (window, other):
         await window.order("Samosa")
         await pay(window, 4, "Card")
         await pay(other, 4, "Cash")
@@ -82,13 +76,7 @@ async def test_two_who_take_one_payment_at_one_moment_make_one_sale_and_one_of_t
 
 
 async def test_what_is_ordered_after_a_payment_is_still_to_be_paid(floor: Floor) -> None:
-    async with relay_process(floor.conninfo) as other_relay:
-        window, other = await floor.open(), await floor.open(relay=other_relay)
-        await window.seat(4, 2)
-        await window.order("Mohinga")
-        await floor.agree(window, other)
-        await floor.relay.kill()
-        await window.stands("offline")
+    async with cut_off(floor) as (window, other):
         await pay(window, 4, "Card")
         await other.open(4)
         await other.order("Samosa")
