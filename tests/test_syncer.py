@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -10,7 +11,7 @@ from relay import syncer as syncer_module
 from relay.errors import DatabaseUnavailable
 from relay.listener import READ_ROWS
 from relay.session import State, Sync
-from relay.syncer import MARGIN
+from relay.syncer import GATHER_SECONDS, MARGIN
 from tests.fakes import Syncing, heard
 from tests.waiting import until
 
@@ -200,6 +201,7 @@ async def test_a_snapshot_of_any_age_serves_who_holds_less() -> None:
 
 async def test_snapshots_are_read_no_faster_than_terminals_gather() -> None:
     parts = Syncing(head=5)
+    began = time.monotonic()
     await answers(parts, FIRST)
     asking = []
     for head in range(6, 12):
@@ -208,7 +210,7 @@ async def test_snapshots_are_read_no_faster_than_terminals_gather() -> None:
         asking += [asyncio.create_task(answers(parts, FIRST)) for _ in range(10)]
         await until(lambda: parts.room.reading.locked())
     await asyncio.gather(*asking)
-    assert parts.database.reads["snapshots"] == 2
+    assert 2 <= parts.database.reads["snapshots"] <= 2 + (time.monotonic() - began) // GATHER_SECONDS
 
 
 async def test_a_snapshot_that_the_window_does_not_reach_back_to_is_read_again() -> None:
