@@ -17,6 +17,19 @@ CONNECT_SECONDS = 10.0  # to be synced, before another relay is tried
 GONE = (OSError, websockets.InvalidHandshake, websockets.ConnectionClosed, TimeoutError)
 
 
+async def synced(terminal: Terminal) -> bool:
+    """Whether it holds what there is: asked for on its own connection, or on a new one where that is gone."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            if terminal.connected:
+                await terminal.sync()
+            else:
+                await terminal.connect()
+    except GONE:
+        await terminal.cut()
+    return terminal.connected
+
+
 class Till:
     """A terminal that counts its own table up, and repeats under the same id what was not acknowledged."""
 
@@ -58,7 +71,7 @@ class Till:
 
     async def _asked(self, type_: str, body: object, id_: str) -> bool:
         try:
-            if self.terminal.close_code is not None or not self.terminal.received:
+            if not self.terminal.connected:
                 await self._connect()
             answer = await self.terminal.ask(type_, body, id=id_)
         except GONE:

@@ -61,6 +61,11 @@ class Terminal:
             await self.sync()
         return self
 
+    @property
+    def connected(self) -> bool:
+        """As far as it knows."""
+        return self._socket is not None and self.close_code is None
+
     async def close(self) -> None:
         if self._socket is not None:
             await self._socket.close()

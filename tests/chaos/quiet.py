@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from functools import partial
 
 import psycopg
 
 from tests.chaos.world import QUIET, Place
-from tests.load import CONNECT_SECONDS, GONE
+from tests.load import synced
 from tests.terminals import Terminal, agree, state_in_database
 from tests.waiting import until
 
@@ -60,9 +59,6 @@ class Quiet:
 
 
 async def _holds(one: Terminal, revision: int) -> bool:
-    if one.close_code is not None or not one.received:
-        await one.cut()
-        with contextlib.suppress(*GONE):
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await one.connect()
+    if not one.connected:
+        await synced(one)
     return one.revision >= revision

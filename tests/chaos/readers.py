@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import socket
 from functools import partial
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from tests.chaos.quiet import describe
 from tests.chaos.world import QUIET
-from tests.load import CONNECT_SECONDS, GONE
+from tests.load import synced
 from tests.relays import RelayProcess
 from tests.terminals import Terminal, agree, state_in_database
 from tests.waiting import slow_down, until
@@ -32,26 +31,16 @@ class Reader:
         self.stopping = False
 
     async def run(self) -> None:
-        """Until told to stop; then it is connected, and reads on."""
-        connected = False
-        while not (self.stopping and connected):
-            if not connected or self.terminal.close_code is not None:
-                connected = await self._connect()
-            elif not self.stopping:
+        """Until told to stop; then it is synced, and reads on."""
+        while not self.stopping:
+            if self.terminal.connected or await synced(self.terminal):
                 self.terminal.stop_reading()
                 await slow_down(self._dice.uniform(*STOPPED_SECONDS))
                 self.terminal.read_again()
                 await slow_down(self._dice.uniform(*READING_SECONDS))
-            connected = connected and self.terminal.close_code is None
-
-    async def _connect(self) -> bool:
-        await self.terminal.cut()
-        with contextlib.suppress(*GONE):
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self.terminal.connect()
-            return True
-        await slow_down(0.2)
-        return False
+            else:
+                await slow_down(READING_SECONDS[0])
+        await until(lambda: synced(self.terminal), within=60.0, what="the reader to be synced")
 
 
 async def narrow(relay: RelayProcess, slug: str, client_id: str) -> Terminal:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Mapping
 
 import psycopg
 
-from tests.load import CONNECT_SECONDS, GONE
+from tests.load import GONE, synced
 from tests.terminals import Terminal
-from tests.waiting import slow_down
+from tests.waiting import slow_down, until
 
 PAUSE_SECONDS = 2.0
 CLEARS = """
@@ -28,19 +27,14 @@ class Shouter:
         self.stopping = False
 
     async def run(self) -> None:
-        """Until told to stop; then it is connected, and reads on."""
-        connected = False
-        while not (self.stopping and connected):
-            with contextlib.suppress(*GONE):
-                if not connected:
-                    await self.terminal.cut()
-                    async with asyncio.timeout(CONNECT_SECONDS):
-                        await self.terminal.connect()
+        """Until told to stop; then it is synced, and reads on."""
+        while not self.stopping:
+            if self.terminal.connected or await synced(self.terminal):
                 self.said += 1
-                await self.terminal.say("UPDATE_ORDER", {"action": "clear"})
-                connected = True
-            connected = connected and self.terminal.close_code is None
+                with contextlib.suppress(*GONE):
+                    await self.terminal.say("UPDATE_ORDER", {"action": "clear"})
             await slow_down(PAUSE_SECONDS)
+        await until(lambda: synced(self.terminal), within=60.0, what="the shouter to be synced")
 
 
 def check_shouters(conninfo: str, shouters: Mapping[str, Shouter]) -> int:
