@@ -9,7 +9,7 @@ DEBIAN_15 := /usr/lib/postgresql/15/bin
 OLD_PYTHON := the relay needs Python 3.11 or newer and found none; install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3
 
 # They wait more than they work. Each has a PostgreSQL of its own; WORKERS=0 is one process, for -s and --pdb.
-PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --durations 20
+PYTEST := $(BIN)/pytest -n $(WORKERS) --durations 20
 
 export PG
 

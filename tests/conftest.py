@@ -13,14 +13,24 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.cluster import TestCluster, running_cluster
 from tests.served import relay  # noqa: F401 - a fixture
 
 TEMPLATE = "relay_template"
 NUMBERS = count(1)
-# By folder, for `--dist loadgroup`.
-TOGETHER = {"bench": "bench", "chaos": "faults", "faults": "faults", "fuzz": "fuzz"}
+# What counts seconds under load, or shares a relay or a browser, runs in one process, one after the other.
+TOGETHER = {
+    "tests/bench/": "bench",
+    "tests/chaos/": "faults",
+    "tests/faults/": "faults",
+    "tests/fuzz/": "fuzz",
+    "tests/pages/": "chromium",
+    "tests/e2e/test_proxied_app.py": "chromium",
+    "tests/e2e/test_webapp_page.py": "chromium",
+    "tests/library/test_page.py": "chromium",
+}
 # Of both kinds: enrolled, and signed.
 TOKEN = re.compile(r"minipos_[A-Za-z0-9_-]{43}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.")
 # A connection string with a password in it, in either form.
@@ -34,11 +44,16 @@ for name in [
     del os.environ[name]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep in one process, one after the other, the tests that count seconds under load or share a relay."""
-    for item in items:
-        if (folder := item.path.parent.name) in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(TOGETHER[folder]))
+class Scheduling(LoadScopeScheduling):
+    """Keeps together what TOGETHER names. xdist 3.8's `loadgroup` would, but pytest 9.2 never reads its `_nodeid`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((group for start, group in TOGETHER.items() if nodeid.startswith(start)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """Called by xdist where there is more than one process."""
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -25,7 +25,7 @@ from tests.webapp.storage import Row
 SECOND = 200  # milliseconds of the app's second
 PAGE = Path(__file__).parent / "webapp_page"
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("chromium")]  # one browser for all
+pytestmark = pytest.mark.timeout(120)
 
 
 class Window:

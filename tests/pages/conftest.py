@@ -19,10 +19,9 @@ FOLDER = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run these in one process, beside no other browser, and on one event loop: the browser belongs to it."""
+    """Run these on one event loop: the browser belongs to it."""
     for item in items:
         if FOLDER in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("chromium"))
             item.add_marker(pytest.mark.timeout(180), append=False)
             if isinstance(item, pytest.Function) and item.get_closest_marker("asyncio") is not None:
                 item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
