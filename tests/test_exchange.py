@@ -20,7 +20,7 @@ from psycopg.rows import TupleRow
 from relay.exchange import Statement, exchange, is_refusal, numbered
 from tests.cluster import TestCluster
 from tests.proxy import proxied
-from tests.waiting import until
+from tests.waiting import until, wait_until
 
 PATIENCE = 60.0  # seconds, on a busy machine
 Asked = tuple[LiteralString, Sequence[object]]
@@ -205,6 +205,8 @@ def test_an_end_behind_a_last_word_is_noticed_at_once(private_cluster: TestClust
             assert connection.closed
 
     uvloop.run(lose())
+    # Asked to stop in the middle of its recovery, PostgreSQL 18 may wait for its own workers without end.
+    wait_until(private_cluster.is_running, what="PostgreSQL to be back")
 
 
 def test_values_are_numbered() -> None:
