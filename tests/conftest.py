@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 from collections.abc import Generator, Iterator
@@ -54,6 +55,12 @@ class Scheduling(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     """Called by xdist where there is more than one process."""
     return Scheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is there by now out of every later collection of garbage: the tests make hundreds."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

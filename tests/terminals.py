@@ -51,7 +51,8 @@ class Terminal:
 
     async def connect(self, *, hello: bool = True, sync: bool = True, **options: Any) -> Terminal:
         """Connect, introduce itself and sync from where it stands."""
-        self._socket = await websockets.connect(self.url, max_size=None, compression=None, **options)
+        # To look for a proxy in the environment would cost more than all the rest of a connection.
+        self._socket = await websockets.connect(self.url, max_size=None, compression=None, proxy=None, **options)
         self.close_code, self.close_reason, self._resuming = None, "", sync
         self._reader = asyncio.create_task(self._read(self._socket))
         if hello:

@@ -134,7 +134,8 @@ class Browser(Person):
         while True:
             if self.in_reach:
                 with suppress(OSError, websockets.InvalidHandshake, websockets.ConnectionClosed, EOFError):
-                    async with websockets.connect(self.url, origin=websockets.Origin(ORIGIN), max_size=None) as socket:
+                    origin = websockets.Origin(ORIGIN)
+                    async with websockets.connect(self.url, origin=origin, max_size=None, proxy=None) as socket:
                         tried, self.tries = 0, []
                         await self._talk(socket)
             self._socket = None
