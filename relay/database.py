@@ -18,13 +18,13 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from .answers import Answer
-from .errors import DatabaseUnavailable, NotAllowed, OnlyStandby, UnknownRestaurant
+from .errors import BatchFailed, DatabaseUnavailable, LockedOut, NotAllowed, OnlyStandby, UnknownRestaurant
 from .exchange import Asked, array
 from .logs import fields
-from .pools import AWAY, BeforeRefused, Pool, listening
+from .pools import BeforeRefused, Pool, listening
 from .protocol import Mutation
 from .settings import Settings
-from .unreadable import Unreadable, is_lasting
+from .unreadable import Unreadable, is_lasting, refuses_all
 
 log = logging.getLogger("relay.database")
 
@@ -56,10 +56,6 @@ GIVEN_WAY = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
 )
-
-
-class LockedOut(Exception):
-    """The batch gave way to other transactions (SQLSTATE 55P03, 57014, 40P01, 40001); nothing of it was applied."""
 
 
 class Head(NamedTuple):
@@ -285,8 +281,8 @@ class Database:
 
         `note` is a statement of the same transaction, made first, that no mutation fails by. `traceparents` are kept
         with the changes, one for each mutation. With `isolate` every mutation has a block of its own, so that one that
-        fails leaves the others alone. Raises LockedOut and psycopg.Error, nothing applied (a single mutation is
-        answered instead of the latter); and DatabaseUnavailable, where it is not known whether the batch was committed
+        fails leaves the others alone. Raises LockedOut and BatchFailed, nothing applied (a single mutation is answered
+        instead of the latter); and DatabaseUnavailable, where it is not known whether the batch was committed
         if it was `sent`: the same `batch_id` may be given again and finds out.
         """
         asked: Asked = (
@@ -314,11 +310,10 @@ class Database:
                     raise  # perhaps after the commit
                 if isinstance(error, GIVEN_WAY):
                     raise LockedOut from error
-                # Without a context it is the call itself that is refused, to whoever makes it.
-                if isinstance(error, AWAY) or (is_lasting(error) and not error.diag.context):
+                if refuses_all(error):
                     raise DatabaseUnavailable(str(error), sent=False) from error
                 if len(mutations) > 1:
-                    raise
+                    raise BatchFailed from error
                 message, constraint = error.diag.message_primary, error.diag.constraint_name
                 return [Answer(f"SQLSTATE {error.sqlstate}", message, constraint, None, None, None)], False
 

@@ -104,6 +104,14 @@ class OnlyStandby(DatabaseUnavailable):
         )
 
 
+class LockedOut(RelayError):
+    """A batch gave way to other transactions (SQLSTATE 55P03, 57014, 40P01, 40001); nothing of it was applied."""
+
+
+class BatchFailed(RelayError):
+    """A batch was refused for something in it, by its commit perhaps; nothing of it was applied."""
+
+
 class Deaf(RelayError):
     """A LISTEN connection did not hear what this relay notified itself of; the sentence says why that may be."""
 

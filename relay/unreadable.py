@@ -16,6 +16,7 @@ import psycopg
 
 from .exchange import Asked, is_refusal
 from .logs import fields
+from .pools import AWAY
 
 log = logging.getLogger("relay.unreadable")
 
@@ -23,12 +24,24 @@ log = logging.getLogger("relay.unreadable")
 # the schema, or the rights, are not what they were; files; a fault of a function, or of the server.
 LASTING = frozenset({"42", "3F", "58", "P0", "XX"})
 SURE_SECONDS = 1.0  # for which it is refused again: a function that is replaced this moment is no fault
+FUNCTION = re.compile(r"PL/pgSQL.*?([\w.]+)\(")  # in a context, in any language; the innermost comes first
 REPEATABLE = re.compile(r"\bpos\.((?:find|read)_\w+|snapshot|checklist)\(")  # what changes nothing
 
 
 def is_lasting(error: BaseException | None) -> bool:
     """Whether the server goes on, and refused what it will refuse the next time too."""
     return isinstance(error, psycopg.Error) and is_refusal(error) and (error.sqlstate or "")[:2] in LASTING
+
+
+def refuses_all(error: psycopg.Error) -> bool:
+    """Whether a call is refused whoever makes it: the database is away, or does not let the call itself through.
+
+    What a function refuses that is not ours, such as that of a DBA's trigger, is a matter of its rows.
+    """
+    context = error.diag.context or ""
+    if is_lasting(error) and (innermost := FUNCTION.search(context)) and "pos." not in innermost[1]:
+        return False
+    return isinstance(error, AWAY) or (is_lasting(error) and not context)
 
 
 def reason(error: BaseException | None) -> str:

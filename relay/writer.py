@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from . import metrics
 from .actors import Actors, note_of
 from .answers import Answer
-from .database import Database, LockedOut
-from .errors import DatabaseUnavailable, Refusal
+from .database import Database
+from .errors import DatabaseUnavailable, LockedOut, Refusal
 from .logs import fields
 from .pending import Pending
 from .protocol import Mutation
@@ -274,7 +274,8 @@ class Writer:
                 self._refuse(batch, Refusal("INTERNAL", "the mutation failed; the relay's log says why"))
                 return False
             # Whose fault it is shows in smaller and smaller parts.
-            log.warning("a batch failed", extra=fields(mutations=len(batch), error=type(error).__name__))
+            cause = type(error.__cause__ or error).__name__
+            log.warning("a batch failed", extra=fields(mutations=len(batch), error=cause))
             self._lane_size = max(1, len(batch) // 2) if isolate else self._lane_size
             again(batch)
             return False

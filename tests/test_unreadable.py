@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from relay import unreadable
-from relay.unreadable import Unreadable, is_lasting
+from relay.unreadable import Unreadable, is_lasting, refuses_all
 
 ORDERS = "select revision, data from pos.read_orders(%s, %s, %s)"
 PRUNE = "select pos.prune(%s, %s)"
@@ -39,6 +39,26 @@ def error_of(conninfo: str, statement: str) -> psycopg.Error:
 )
 def test_what_the_database_will_refuse_again_is_told_from_the_rest(database: str, statement: str, lasts: bool) -> None:
     assert is_lasting(error_of(database, statement)) is lasts
+
+
+@pytest.mark.parametrize(
+    ("statement", "all_"),
+    [
+        ("select pos.no_such()", True),
+        ("select house_rule()", False),
+        ("select public.house_rule()", False),
+        ("select pos.ours()", True),
+        ("select 1 / 0", False),
+    ],
+)
+def test_what_a_function_of_others_refuses_is_not_refused_to_everybody(
+    database: str, statement: str, all_: bool
+) -> None:
+    body = "returns void language plpgsql as $$ begin perform no_such_rule(); end $$"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"create function public.house_rule() {body}".encode())
+        connection.execute(f"create function pos.ours() {body} set search_path = pg_catalog, pg_temp".encode())
+    assert refuses_all(error_of(database, statement)) is all_
 
 
 def test_one_unlucky_read_is_not_spoken_of(

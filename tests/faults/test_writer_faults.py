@@ -54,6 +54,32 @@ async def test_a_mutation_that_raises_in_sql_hurts_only_its_sender(database: str
         await agree(database, bad, *good)
 
 
+async def test_a_rule_of_others_that_breaks_at_the_commit_hurts_only_its_sender(database: str) -> None:
+    # What it calls is not there: an error as if a function of the relay's had gone.
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "create function late_rule() returns trigger language plpgsql as"
+            " $$ begin perform no_such_rule(new.id); return null; end $$"
+        )
+        connection.execute(
+            "create constraint trigger z after insert or update on pos.menu_items deferrable initially deferred"
+            " for each row execute function late_rule()"
+        )
+    add_restaurant(database, "other")
+    dish = {"id": "d", "name": "Soup", "price": 5, "category": "c", "description": ""}
+    asked = {"action": "add_item", "data": dish}
+    async with (
+        local_relay(database) as relay,
+        load(database, relay.url, tills=2, slug="other") as working,
+        terminals(relay.url, 1) as (terminal,),
+    ):
+        await terminal.say("UPDATE_MENU", asked)  # without an id it would be kept for as long as the database is away
+        error = await terminal.refused("UPDATE_MENU", asked)
+        assert (error["code"], error["retryable"]) == ("INTERNAL", False)
+        await working.goes_on(20)
+    assert {code for till in working.tills for code in till.refusals} == set()
+
+
 async def test_a_mutation_that_cannot_even_be_sent_hurts_only_its_sender(database: str) -> None:
     def mutation(number: int, body: str) -> Mutation:
         return Mutation(restaurant_id, f"client-{number}", None, "UPDATE_SETTINGS", "update", body, None)
