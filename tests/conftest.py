@@ -23,10 +23,10 @@ TEMPLATE = "relay_template"
 NUMBERS = count(1)
 # What counts seconds under load, or shares a relay or a browser, runs in one process, one after the other.
 TOGETHER = {
-    "tests/bench/": "bench",
-    "tests/chaos/": "faults",
+    "tests/bench/": "load",
+    "tests/chaos/": "load",
+    "tests/fuzz/": "load",
     "tests/faults/": "faults",
-    "tests/fuzz/": "fuzz",
     "tests/pages/": "chromium",
     "tests/e2e/test_proxied_app.py": "chromium",
     "tests/e2e/test_webapp_page.py": "chromium",
@@ -45,7 +45,7 @@ for name in [
     del os.environ[name]
 
 
-class Scheduling(LoadScopeScheduling):
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Keeps together what TOGETHER names. xdist 3.8's `loadgroup` would, but pytest 9.2 never reads its `_nodeid`."""
 
     def _split_scope(self, nodeid: str) -> str:
