@@ -21,17 +21,8 @@ from tests.served import relay  # noqa: F401 - a fixture
 
 TEMPLATE = "relay_template"
 NUMBERS = count(1)
-# What counts seconds under load, or shares a relay or a browser, runs in one process, one after the other.
-TOGETHER = {
-    "tests/bench/": "load",
-    "tests/chaos/": "load",
-    "tests/fuzz/": "load",
-    "tests/faults/": "faults",
-    "tests/pages/": "chromium",
-    "tests/e2e/test_proxied_app.py": "chromium",
-    "tests/e2e/test_webapp_page.py": "chromium",
-    "tests/library/test_page.py": "chromium",
-}
+# What makes a load of its own, for the machine to bear one at a time.
+LOADS = ("tests/bench/", "tests/chaos/", "tests/fuzz/")
 # Of both kinds: enrolled, and signed.
 TOKEN = re.compile(r"minipos_[A-Za-z0-9_-]{43}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.")
 # A connection string with a password in it, in either form.
@@ -46,10 +37,10 @@ for name in [
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Keeps together what TOGETHER names. xdist 3.8's `loadgroup` would, but pytest 9.2 never reads its `_nodeid`."""
+    """Keeps LOADS in one process. xdist 3.8's `loadgroup` would, but pytest 9.2 never reads its `_nodeid`."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((group for start, group in TOGETHER.items() if nodeid.startswith(start)), nodeid)
+        return "loads" if nodeid.startswith(LOADS) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
