@@ -23,8 +23,9 @@ log = logging.getLogger("relay.unreadable")
 # Classes of SQLSTATE (PostgreSQL manual, appendix A) that are no matter of the moment, and none of what was asked for:
 # the schema, or the rights, are not what they were; files; a fault of a function, or of the server.
 LASTING = frozenset({"42", "3F", "58", "P0", "XX"})
+SHORTAGE = "53"  # of memory, space or connections (appendix A too)
 SURE_SECONDS = 1.0  # for which it is refused again: a function that is replaced this moment is no fault
-FUNCTION = re.compile(r"PL/pgSQL.*?([\w.]+)\(")  # in a context, in any language; the innermost comes first
+FUNCTION = re.compile(r"PL/(?:pgSQL.*?([\w.]+)\()?")  # in a context, whatever language the server speaks
 REPEATABLE = re.compile(r"\bpos\.((?:find|read)_\w+|snapshot|checklist)\(")  # what changes nothing
 
 
@@ -36,12 +37,14 @@ def is_lasting(error: BaseException | None) -> bool:
 def refuses_all(error: psycopg.Error) -> bool:
     """Whether a call is refused whoever makes it: the database is away, or does not let the call itself through.
 
-    What a function refuses that is not ours, such as that of a DBA's trigger, is a matter of its rows.
+    What a function of others refuses, such as a DBA's trigger at the commit, is a matter of its rows, whatever it says:
+    a server that it asks may be away, and ours is not. Only of a shortage everybody has a part.
     """
     context = error.diag.context or ""
-    if is_lasting(error) and (innermost := FUNCTION.search(context)) and "pos." not in innermost[1]:
-        return False
-    return isinstance(error, AWAY) or (is_lasting(error) and not context)
+    functions = FUNCTION.findall(context)  # ours are named with their schema: their search_path is pinned
+    if not all(name.startswith("pos.") for name in functions):
+        return (error.sqlstate or "").startswith(SHORTAGE)
+    return isinstance(error, AWAY) or (is_lasting(error) and (bool(functions) or not context))
 
 
 def reason(error: BaseException | None) -> str:

@@ -45,19 +45,34 @@ def test_what_the_database_will_refuse_again_is_told_from_the_rest(database: str
     ("statement", "all_"),
     [
         ("select pos.no_such()", True),
+        ("select pos.ours()", True),
         ("select house_rule()", False),
         ("select public.house_rule()", False),
-        ("select pos.ours()", True),
+        ("select pos.calls('house_rule')", False),
+        ("select calls('pos.ours')", False),
+        ("select asks_elsewhere()", False),
+        ("select is_short()", True),
         ("select 1 / 0", False),
     ],
 )
 def test_what_a_function_of_others_refuses_is_not_refused_to_everybody(
     database: str, statement: str, all_: bool
 ) -> None:
-    body = "returns void language plpgsql as $$ begin perform no_such_rule(); end $$"
+    no_such = "perform no_such_rule();"
+    bodies = {
+        "pos.ours()": no_such,
+        "house_rule()": no_such,
+        "asks_elsewhere()": "raise exception 'could not connect to server' using errcode = '08001';",
+        "is_short()": "raise exception 'no space left on device' using errcode = '53100';",
+        "pos.calls(other text)": "execute 'select ' || other || '()';",
+        "calls(other text)": "execute 'select ' || other || '()';",
+    }
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(f"create function public.house_rule() {body}".encode())
-        connection.execute(f"create function pos.ours() {body} set search_path = pg_catalog, pg_temp".encode())
+        for name, body in bodies.items():
+            pinned = "set search_path = pg_catalog, public, pg_temp" if name.startswith("pos.") else ""
+            connection.execute(
+                f"create function {name} returns void language plpgsql {pinned} as $$ begin {body} end $$".encode()
+            )
     assert refuses_all(error_of(database, statement)) is all_
 
 

@@ -47,6 +47,7 @@ TAKEN = {
     "the owner of a function": owner(
         "function pos.snapshot(bigint, integer)", "pos.snapshot belongs to pos_reader, and the schema to pos_owner"
     ),
+    "the owner of writing": owner("function pos.apply", "pos.apply belongs to pos_reader, and the schema to pos_owner"),
     "the owner of a table": owner(
         "table pos.categories", 'permission denied for table categories (in SQL function "snapshot"'
     ),
@@ -97,9 +98,10 @@ async def test_terminals_wait_for_a_right_and_are_synced_when_it_is_given_back(
             await one.close()
 
 
-async def test_what_cannot_be_written_for_want_of_a_right_is_kept_or_may_be_repeated(database: str) -> None:
+@pytest.mark.parametrize("name", ["writing", "the owner of writing"])
+async def test_what_cannot_be_written_for_want_of_a_right_is_kept_or_may_be_repeated(database: str, name: str) -> None:
     install_roles(database)
-    taken = TAKEN["writing"]
+    taken = TAKEN[name]
     async with local_relay(as_role(database, "pos_relay")) as relay, terminals(relay.url, 1) as (terminal,):
         execute(database, taken.take)
         refused = await terminal.refused("UPDATE_SETTINGS", {"theme": "dark"})
