@@ -38,6 +38,11 @@ class Answer(msgspec.Struct, frozen=True):
         """Whether the mutation is committed."""
         return self.code in ("OK", "REPEATED")
 
+    @property
+    def short(self) -> bool:
+        """Whether the database was short of memory or space for it (SQLSTATE 53, PostgreSQL manual, appendix A)."""
+        return self.code.startswith("SQLSTATE 53")
+
     def details_by_key(self) -> dict[str, str]:
         """The further keys of the answer, each with its JSON text."""
         return {key: json.dumps(value, ensure_ascii=False) for key, value in self.details_parsed().items()}
@@ -63,7 +68,7 @@ class Answer(msgspec.Struct, frozen=True):
             code, message = BY_SQLSTATE[state]
         elif state.startswith("22"):
             code, message = "VALIDATION", "a value cannot be stored"
-        elif state.startswith("53"):
+        elif self.short:
             log.error("the database is short of something: SQLSTATE %s: %s", state, self.message)
             code, message = "BUSY", "the database is short of memory or space; try again"
         else:

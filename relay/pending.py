@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +12,10 @@ from .answers import Answer
 from .errors import Refusal
 from .protocol import Mutation
 
-# A mutation without an id is not repeated by its terminal. It waits for a database that is away as long as that takes
-# (the queue has a bound, and then its terminal is not read from), and this long for a locked row.
+log = logging.getLogger("relay.pending")
+
+# A mutation without an id is not repeated by its terminal. It waits for a database that is away, or short of space, as
+# long as that takes (the queue has a bound, and then its terminal is not read from), and this long for a locked row.
 UNREPEATED_SECONDS = 120.0
 
 
@@ -23,7 +26,7 @@ class Pending:
     mutation: Mutation
     answer: asyncio.Future[Answer]
     since: float = field(default_factory=time.monotonic)
-    held: bool = False  # by a lock, at its last attempt
+    held: bool = False  # by a lock, or for want of space, at its last attempt
     span: Any = None  # of Tracing.received, where that is on
 
     @property
@@ -31,9 +34,14 @@ class Pending:
         """Whose mutations keep their order."""
         return self.mutation.restaurant_id, self.mutation.client_id
 
-    def waited(self, seconds: float) -> bool:
-        """Whether it has waited longer than it may; `seconds` are for a terminal that repeats."""
-        return time.monotonic() - self.since > (seconds if self.mutation.id else max(seconds, UNREPEATED_SECONDS))
+    def waited(self, seconds: float, failed_at: float) -> bool:
+        """Whether it has waited longer than it may; `seconds` are for a terminal that repeats.
+
+        For one that does not, what came before `failed_at`, when the database last failed, does not count.
+        """
+        if self.mutation.id:
+            return time.monotonic() - self.since > seconds
+        return time.monotonic() - max(self.since, failed_at) > max(seconds, UNREPEATED_SECONDS)
 
     def settle(self, answer: Answer) -> None:
         """Answer with what it came to, unless it is to be tried again."""
@@ -41,8 +49,10 @@ class Pending:
             return
         if answer.applied:
             self.answer.set_result(answer)
-        else:
+        elif not answer.short or self.mutation.id:
             self.answer.set_exception(answer.refusal())
+        elif not self.held:
+            log.error("a mutation waits for memory or space: %s: %s", answer.code, answer.message)
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer with a refusal."""

@@ -40,7 +40,6 @@ LANE_BATCH = 32
 LANE_FIRST_DELAY, LANE_LAST_DELAY = 0.02, 0.4  # seconds between attempts at a locked restaurant
 UNKNOWN_SECONDS = 15.0  # to find out what became of a batch whose connection broke, where all of it can be repeated
 AWAY_DELAY = 0.2  # seconds before the next attempt at a database that is away
-SHORTAGE = "SQLSTATE 53"  # of memory, space or connections (PostgreSQL manual, appendix A)
 FAILING, FAILING_SECONDS = 2, 10.0  # attempts in a row that the database refused, and for how long they count
 
 
@@ -216,7 +215,7 @@ class Writer:
         Of one restaurant, for the next one must not wait for its locks; and one of each terminal at a time: whoever is
         held up must not be overtaken by its own next mutation.
         """
-        late = (p for p in self._lane if p.waited(self._settings.busy_seconds))
+        late = (p for p in self._lane if p.waited(self._settings.busy_seconds, self._failed_at))
         self._refuse(late, Refusal("BUSY", "another transaction holds this row; try again"))
         firsts: dict[tuple[int, str], Pending] = {}
         for pending in self._lane:
@@ -286,7 +285,7 @@ class Writer:
             self._ring(restaurant_id)
         for pending, answer in zip(batch, answers, strict=True):
             pending.settle(answer)
-            pending.held = isolate and answer.code == "LOCKED"
+            pending.held = isolate and not pending.answer.done()
         if left := [p for p in batch if not p.answer.done()]:
             again(left)
         self._count(batch, answers, begun)
@@ -337,7 +336,7 @@ class Writer:
             else:
                 if noted:
                     self._actors.know(new)
-                if any(answer.code.startswith(SHORTAGE) for answer in answers):
+                if any(answer.short for answer in answers):
                     self._note_failure()
                 elif any(answer.applied for answer in answers):
                     self._failures = 0

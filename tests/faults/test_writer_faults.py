@@ -10,10 +10,12 @@ import time
 import psycopg
 import pytest
 
+from relay import pending
 from relay.protocol import Mutation
 from tests.cluster import TestCluster
 from tests.faults.deeds import OTHERS_SECONDS, add_restaurant, counts, execute, lock_table, make_tables, slow_down
 from tests.load import load
+from tests.proxy import proxied
 from tests.relays import local_relay
 from tests.terminals import agree, terminals
 from tests.waiting import until
@@ -205,3 +207,55 @@ async def test_a_mutation_without_an_id_outlives_an_outage(private_cluster: Test
         await agree(conninfo, first, other, third)
         assert counts(other) == list(range(10))
         assert [m for one in (first, third) for m in one.received if m["type"] == "ERROR" and "ref" not in m] == []
+
+
+async def test_without_space_what_nobody_would_repeat_is_kept(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending, "UNREPEATED_SECONDS", 0.5)
+    add_restaurant(database, "other")
+    async with (
+        local_relay(database, busy_seconds=0.3) as relay,
+        terminals(relay.url, 2) as (first, other),
+        terminals(f"{relay.url}?restaurant=other", 1) as (beside,),
+    ):
+        await make_tables(first, "t0")
+        execute(
+            database,
+            "create function no_space() returns trigger language plpgsql as"
+            " $$ begin raise exception 'no space left on device' using errcode = '53100'; end $$;"
+            " create trigger z before update on pos.tables for each row execute function no_space()",
+        )
+        for count in range(5):
+            await first.say("UPDATE_TABLE", {"action": "update", "data": {"id": "t0", "count": count}})
+        began = time.monotonic()
+        refused = await other.refused("UPDATE_TABLE", {"action": "update", "data": {"id": "t0", "seats": 9}})
+        assert (refused["code"], refused["retryable"]) == ("BUSY", True)
+        await until(lambda: time.monotonic() - began > 2.0)
+        await beside.update("UPDATE_SETTINGS", "update", {"theme": "dark"}, within=2.0)
+        assert relay.relay.writer.pending == 5
+        execute(database, "drop trigger z on pos.tables")
+        await until(lambda: other.tables["t0"].get("count") == 4, within=5.0)
+        assert counts(other) == list(range(5))
+        assert not [m for m in first.received if m["type"] == "ERROR"]
+        await agree(database, first, other)
+
+
+async def test_how_long_the_database_was_away_is_not_counted_as_a_wait_for_a_row(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending, "UNREPEATED_SECONDS", 2.0)
+    async with (
+        proxied(database) as proxy,
+        local_relay(proxy.conninfo, listen_conninfo=database, busy_seconds=0.3) as relay,
+        terminals(relay.url, 2) as (first, other),
+    ):
+        await make_tables(first, "t0")
+        await proxy.stop()
+        await first.say("UPDATE_TABLE", {"action": "update", "data": {"id": "t0", "count": 1}})
+        began = time.monotonic()
+        await until(lambda: time.monotonic() - began > 2.5)
+        with psycopg.connect(database) as person:
+            lock_table(person, "t0")
+            await proxy.start()
+            await until(lambda: relay.relay.writer._lane, what="the mutation to wait for the row")
+        await until(lambda: other.tables["t0"].get("count") == 1)
+        assert not [m for m in first.received if m["type"] == "ERROR"]
