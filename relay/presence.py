@@ -11,6 +11,8 @@ from collections import OrderedDict
 from contextlib import suppress
 from typing import Any, LiteralString, NamedTuple
 
+import psycopg
+
 from . import __version__
 from .auth import NOBODY
 from .board import Board, name_of, seen
@@ -94,7 +96,8 @@ class Presence:
                     async with asyncio.timeout(NOTE_SECONDS - LOOK_SECONDS):
                         await self._rung.wait()
         finally:
-            with suppress(TimeoutError, DatabaseUnavailable):
+            # Where it is not let go the others see it fall silent: that is no fault to end with.
+            with suppress(TimeoutError, DatabaseUnavailable, psycopg.Error):
                 async with asyncio.timeout(FORGET_SECONDS):
                     await self._ask("select pos.forget_instance(%s)", self.instance_id)
 

@@ -221,6 +221,21 @@ async def test_a_crash_of_postgresql_forgets_no_relay_for_long(database: str) ->
         assert list(by_client(await rollcall.call(database, Wanted()))) == ["one"]
 
 
+async def test_a_relay_whose_row_may_not_go_ends_in_peace(database: str) -> None:
+    async with local_relay(database) as relay:
+        await until(lambda: execute(database, "select count(*) from pos.instances") == 1)
+        # As a foreign key of a DBA's says it, from a table of the relays there have been.
+        execute(
+            database,
+            "create function stays() returns trigger language plpgsql as"
+            " $$ begin raise exception 'still referenced' using errcode = '23503'; end $$;"
+            " create trigger z before delete on pos.instances for each row execute function stays()",
+        )
+        relay.relay.stop()
+        await relay.task  # raises what ended a part
+    assert execute(database, "select count(*) from pos.instances") == 1
+
+
 async def test_forged_bells_cost_a_few_looks_a_second(database: str) -> None:
     def forge() -> None:
         with psycopg.connect(database, autocommit=True) as connection:
