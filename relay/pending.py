@@ -1,10 +1,12 @@
-"""A mutation on its way into the database, until it is answered."""
+"""A mutation on its way into the database, until it is answered; and the name of the batch that it goes in."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,3 +60,12 @@ class Pending:
         """Answer with a refusal."""
         if not self.answer.done():
             self.answer.set_exception(refusal)
+
+
+def new_batch_id() -> uuid.UUID:
+    """An id that no batch has, a UUID of version 7 (RFC 9562, section 5.7).
+
+    They begin with the time: the index of a day of them grows at its end, and is not written all over.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    return uuid.UUID(int=milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62))

@@ -23,7 +23,7 @@ from .answers import Answer
 from .database import Database
 from .errors import DatabaseUnavailable, LockedOut, Refusal
 from .logs import fields
-from .pending import Pending
+from .pending import Pending, new_batch_id
 from .protocol import Mutation
 from .settings import Settings
 from .ways import Ways
@@ -39,6 +39,7 @@ PENDING_CHARACTERS = 256 * 1024 * 1024  # of bodies that wait
 LANE_BATCH = 32
 LANE_FIRST_DELAY, LANE_LAST_DELAY = 0.02, 0.4  # seconds between attempts at a locked restaurant
 UNKNOWN_SECONDS = 15.0  # to find out what became of a batch whose connection broke, where all of it can be repeated
+KNOWN_SECONDS = 12 * 3600.0  # the same where it cannot: pos.prune forgets it after a day, and then it is done twice
 AWAY_DELAY = 0.2  # seconds before the next attempt at a database that is away
 FAILING, FAILING_SECONDS = 2, 10.0  # attempts in a row that the database refused, and for how long they count
 
@@ -306,10 +307,10 @@ class Writer:
         self, batch: list[Pending], traceparents: list[str | None] | None, *, isolate: bool
     ) -> list[Answer]:
         """Apply once, whatever happens to the connection: the batch's id tells whether it was committed."""
-        batch_id = uuid.uuid4()
+        batch_id = new_batch_id()
         mutations = [p.mutation for p in batch]
         new = self._actors.unknown(mutations)
-        started = time.monotonic()
+        started, began = time.monotonic(), time.time()  # only the latter goes on while a machine sleeps
         sent = False
         while True:
             try:
@@ -344,6 +345,9 @@ class Writer:
             if time.monotonic() - started > UNKNOWN_SECONDS and all(p.mutation.id for p in batch):
                 raise DatabaseUnavailable("it cannot be known whether a batch was committed")
             await asyncio.sleep(AWAY_DELAY)
+            if time.time() - began > KNOWN_SECONDS:
+                log.error("whether a batch was committed will never be known", extra=fields(mutations=len(batch)))
+                raise DatabaseUnavailable("it will never be known whether a batch was committed")
 
     async def _is_closed(self, batch_id: uuid.UUID) -> bool:
         """Whether it is certain that a batch was not applied and will not be."""

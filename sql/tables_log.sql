@@ -115,8 +115,8 @@ create table if not exists pos.batches (
   created_at timestamptz not null default now()
 );
 create index if not exists batches_created_at on pos.batches (created_at);
-comment on table pos.batches is 'Committed batches of the last hour: a relay whose connection broke in COMMIT asks here before it tries again.';
-comment on column pos.batches.batch_id is 'Random, given by the relay.';
+comment on table pos.batches is 'Committed batches of the last day: a relay whose connection broke in COMMIT asks here before it tries again.';
+comment on column pos.batches.batch_id is 'Given by the relay: the time, and a random number.';
 comment on column pos.batches.refused is 'What of it was not applied: the pos.result by its place in the batch. Null when all was; {"closed": true}: nothing was, and nothing will be.';
 comment on column pos.batches.created_at is 'When it was committed.';
 

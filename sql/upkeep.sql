@@ -24,8 +24,9 @@ begin
     delete from pos.messages as m where m.created_at < now() - interval '1 minute' returning 1
   ) select count(*) into messages from gone;
   with gone as (
+    -- A relay that was cut off in the middle of one asks for half a day what became of it.
     delete from pos.batches as b where b.batch_id in (
-      select x.batch_id from pos.batches as x where x.created_at < now() - interval '1 hour' order by x.created_at limit p_rows)
+      select x.batch_id from pos.batches as x where x.created_at < now() - interval '1 day' order by x.created_at limit p_rows)
     returning 1
   ) select count(*) into batches from gone;
   with gone as (

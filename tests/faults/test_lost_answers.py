@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from relay import writer
 from tests.faults.deeds import add_restaurant, execute, order, slow_down
 from tests.load import load
 from tests.proxy import Proxy, proxied
@@ -67,6 +68,57 @@ async def test_without_an_id_too_it_is_done_once(database: str) -> None:
         await other.hears("MESSAGE")
         assert [m["data"] for m in other.received if m["type"] == "MESSAGE"] == [{"text": "needle"}]
         assert not [m for m in first.received if m["type"] == "ERROR"]
+
+
+CLEARS = "select count(*) from pos.sync_log where action = 'clear'"
+
+
+async def cut_off_in_the_middle(database: str, proxy: Proxy, terminal: Terminal) -> None:
+    """What was said without an id is committed; the relay is not told so, and reaches its database no more."""
+    await terminal.order("add", order("o1"))
+    proxy.deaf_to_client = True
+    await terminal.say("UPDATE_ORDER", {"action": "clear"})
+    await until(lambda: execute(database, CLEARS) == 1, what="the commit")
+    await proxy.stop()
+    proxy.deaf_to_client = False
+
+
+async def test_what_became_of_a_batch_is_found_out_after_most_of_a_day(database: str) -> None:
+    async with (
+        proxied(database) as proxy,
+        local_relay(proxy.conninfo, listen_conninfo=database) as relay,
+        terminals(relay.url, 2) as (first, other),
+    ):
+        await cut_off_in_the_middle(database, proxy, first)
+        execute(database, "update pos.batches set created_at = created_at - interval '23 hours'")
+        execute(database, "select pos.prune('90 days', 1000)")  # as another relay does meanwhile
+        await proxy.start()
+        await until(relay.ready, what="the relay to be ready again")
+        await first.update("UPDATE_SETTINGS", "update", {"theme": "dark"})
+        assert execute(database, CLEARS) == 1
+        assert not [m for m in first.received if m["type"] == "ERROR"]
+        await agree(database, first, other)
+
+
+async def test_what_will_never_be_found_out_is_said_and_not_done_again(
+    database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(writer, "KNOWN_SECONDS", 3.0)
+    async with (
+        proxied(database) as proxy,
+        local_relay(proxy.conninfo, listen_conninfo=database) as relay,
+        terminals(relay.url, 2) as (first, other),
+    ):
+        await cut_off_in_the_middle(database, proxy, first)
+        await first.say("UPDATE_SETTINGS", {"theme": "dark"})  # it was not sent yet, and is only kept
+        error = await first.hears("ERROR")
+        assert (error["data"]["code"], "never be known" in caplog.text) == ("UNAVAILABLE", True)
+        execute(database, "truncate pos.batches")
+        await proxy.start()
+        await until(lambda: other.settings.get("theme") == "dark")
+        assert execute(database, CLEARS) == 1
+        assert len([m for m in first.received if m["type"] == "ERROR"]) == 1
+        await agree(database, first, other)
 
 
 async def test_a_backend_that_is_ended_after_its_commit_is_asked_about_too(database: str) -> None:
@@ -139,8 +191,8 @@ async def test_a_batch_that_takes_too_long_after_its_link_broke_holds_nobody_up_
     ):
         for number in range(9):
             await terminal.say("MESSAGE", {"number": number})
-        writer = relay.relay.writer
-        await until(lambda: len(writer._taken) == 8 and execute(database, AT_WORK), what="eight of them at work")
+        writing = relay.relay.writer
+        await until(lambda: len(writing._taken) == 8 and execute(database, AT_WORK), what="eight of them at work")
         proxy.reset()
         proxy.lose_answer_to(lost)
         await terminal.update("UPDATE_SETTINGS", "update", {"theme": "dark"})

@@ -199,13 +199,17 @@ def test_the_ledger_and_tombstones_stay_their_time_whatever_else_goes(shop: Shop
     assert shop.table("update", {**NEW_TABLE, "id": "new", "number": 41}).code == "GONE"
 
 
-def test_messages_go_after_a_minute_and_batches_after_an_hour(shop: Shop) -> None:
+def test_messages_go_after_a_minute_and_batches_after_a_day(shop: Shop) -> None:
     for _ in range(2):
         shop.message({"kitchen": "bell"})
         shop.apply([])
+    shop.sql("update pos.batches set created_at = now() - interval '23 hours'")
     assert set(prune(shop).values()) == {0}
     shop.sql("update pos.messages set created_at = now() - interval '61 seconds' where number = 1")
-    shop.sql("update pos.batches set created_at = now() - interval '61 minutes' where ctid = '(0,1)'")
+    shop.sql(
+        "update pos.batches set created_at = now() - interval '25 hours'"
+        " where batch_id = (select min(batch_id::text)::uuid from pos.batches)"
+    )
     gone = prune(shop)
     assert (gone["messages"], gone["batches"]) == (1, 1)
     assert shop.sql("select number from pos.messages") == [(2,)]
