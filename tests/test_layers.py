@@ -24,9 +24,9 @@ LAYERS = """
     tailing
     pages progress
     answers auth exchange frames inbound keepalive logs metrics origins strictjson values vault versions
-    settings unreadable
+    settings
     admission bodies embedded findings gathering jwts pools rates wire window
-    schema
+    schema unreadable
     restaurants
     asgi catalogue command protocol rollcall systemd terminals upgrade
     appmessages cards database
