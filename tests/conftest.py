@@ -21,8 +21,16 @@ from tests.served import relay  # noqa: F401 - a fixture
 
 TEMPLATE = "relay_template"
 NUMBERS = count(1)
-# What makes a load of its own, for the machine to bear one at a time.
-LOADS = ("tests/bench/", "tests/chaos/", "tests/fuzz/")
+# What makes a load of its own, for the machine to bear one at a time; and what shares a browser.
+TOGETHER = {
+    "tests/bench/": "loads",
+    "tests/chaos/": "loads",
+    "tests/fuzz/": "loads",
+    "tests/pages/": "browser",
+    "tests/e2e/test_proxied_app.py": "browser",
+    "tests/e2e/test_webapp_page.py": "browser",
+    "tests/library/test_page.py": "browser",
+}
 # Of both kinds: enrolled, and signed.
 TOKEN = re.compile(r"minipos_[A-Za-z0-9_-]{43}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.")
 # A connection string with a password in it, in either form.
@@ -37,10 +45,10 @@ for name in [
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Keeps LOADS in one process. xdist 3.8's `loadgroup` would, but pytest 9.2 never reads its `_nodeid`."""
+    """Keeps in one process what TOGETHER says. xdist 3.8's `loadgroup` would, but pytest 9.2 never reads `_nodeid`."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "loads" if nodeid.startswith(LOADS) else nodeid
+        return next((group for start, group in TOGETHER.items() if nodeid.startswith(start)), nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
