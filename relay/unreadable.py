@@ -25,7 +25,7 @@ log = logging.getLogger("relay.unreadable")
 LASTING = frozenset({"42", "3F", "58", "P0", "XX"})
 SHORTAGE = "53"  # of memory, space or connections (appendix A too)
 SURE_SECONDS = 1.0  # for which it is refused again: a function that is replaced this moment is no fault
-FUNCTION = re.compile(r"PL/(?:pgSQL.*?([\w.]+)\()?")  # in a context, whatever language the server speaks
+FUNCTION = re.compile(r"PL/(?:pgSQL.*?([\w.]+)\()?", re.ASCII)  # in a context, whatever language the server speaks
 REPEATABLE = re.compile(r"\bpos\.((?:find|read)_\w+|snapshot|checklist)\(")  # what changes nothing
 
 

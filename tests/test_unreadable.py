@@ -76,6 +76,16 @@ def test_what_a_function_of_others_refuses_is_not_refused_to_everybody(
     assert refuses_all(error_of(database, statement)) is all_
 
 
+def test_a_function_of_ours_is_known_in_any_language() -> None:
+    contexts = [
+        "PL/pgSQL function pos.apply(uuid,bigint[]) line 3 at PERFORM",
+        "PL/pgSQL-Funktion pos.apply(uuid,bigint[]) Zeile 3 bei PERFORM",
+        "fonction PL/pgSQL pos.apply(uuid,bigint[]), ligne 3 à PERFORM",
+        "在PERFORM的第3行的PL/pgSQL函数pos.apply(uuid,bigint[])",
+    ]
+    assert [unreadable.FUNCTION.findall(context) for context in contexts] == [["pos.apply"]] * 4
+
+
 def test_one_unlucky_read_is_not_spoken_of(
     database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
