@@ -324,7 +324,10 @@ class Database:
         """
         async with self._writes.connection() as connection:
             query: LiteralString = "select pos.close_batch(%s)"
-            [(closed,)] = await self._writes.fetch(connection, query, (batch_id,), QUICK_SECONDS)
+            try:
+                [(closed,)] = await self._writes.fetch(connection, query, (batch_id,), QUICK_SECONDS)
+            except psycopg.Error as error:
+                raise DatabaseUnavailable(str(error)) from error  # whatever it is: nothing is certain then
             return bool(closed)
 
     async def _noting(

@@ -200,9 +200,18 @@ async def test_a_batch_that_takes_too_long_after_its_link_broke_holds_nobody_up_
         assert proxy.losses == (lost == b"close_batch")
 
 
-async def test_a_batch_still_under_way_when_its_link_breaks_is_not_done_a_second_time(database: str) -> None:
+@pytest.mark.parametrize("may_ask", [True, False])
+async def test_a_batch_still_under_way_when_its_link_breaks_is_not_done_a_second_time(
+    database: str, may_ask: bool
+) -> None:
     # It takes its time, so that the question what became of it finds it at work, and holding locks.
     slow_down(database, "messages", 1.0)
+    if not may_ask:
+        execute(
+            database,
+            "create or replace function pos.close_batch(p_batch_id uuid) returns boolean language plpgsql as"
+            " $$ begin raise exception 'permission denied' using errcode = '42501'; end $$",
+        )
     async with (
         proxied(database) as proxy,
         local_relay(proxy.conninfo, listen_conninfo=database, lock_ms=100, statement_ms=5000) as relay,
@@ -213,6 +222,7 @@ async def test_a_batch_still_under_way_when_its_link_breaks_is_not_done_a_second
         proxy.reset()
         await terminal.update("UPDATE_SETTINGS", "update", {"theme": "dark"})
         assert execute(database, "select count(*) from pos.messages") == 1
+        assert not [m for m in terminal.received if m["type"] == "ERROR"]
         await agree(database, terminal)
         assert terminal.revision == 1
 
