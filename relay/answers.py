@@ -13,6 +13,7 @@ from .errors import Code, Refusal
 
 log = logging.getLogger("relay.answers")
 
+SHORTAGE = "53"  # the class of SQLSTATEs: of memory, space or connections (PostgreSQL manual, appendix A)
 # What a SQLSTATE that escaped a mutation means to its sender.
 BY_SQLSTATE: Mapping[str, tuple[Code, str]] = {
     "23505": ("CONFLICT", "another row has this value already"),
@@ -40,8 +41,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def short(self) -> bool:
-        """Whether the database was short of memory or space for it (SQLSTATE 53, PostgreSQL manual, appendix A)."""
-        return self.code.startswith("SQLSTATE 53")
+        """Whether the database was short of memory or space for it."""
+        return self.code.startswith(f"SQLSTATE {SHORTAGE}")
 
     def details_by_key(self) -> dict[str, str]:
         """The further keys of the answer, each with its JSON text."""

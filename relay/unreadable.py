@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from .answers import SHORTAGE
 from .exchange import Asked, is_refusal
 from .logs import fields
 from .pools import AWAY
@@ -23,7 +24,6 @@ log = logging.getLogger("relay.unreadable")
 # Classes of SQLSTATE (PostgreSQL manual, appendix A) that are no matter of the moment, and none of what was asked for:
 # the schema, or the rights, are not what they were; files; a fault of a function, or of the server.
 LASTING = frozenset({"42", "3F", "58", "P0", "XX"})
-SHORTAGE = "53"  # of memory, space or connections (appendix A too)
 SURE_SECONDS = 1.0  # for which it is refused again: a function that is replaced this moment is no fault
 FUNCTION = re.compile(r"PL/(?:pgSQL.*?([\w.]+)\()?", re.ASCII)  # in a context, whatever language the server speaks
 REPEATABLE = re.compile(r"\bpos\.((?:find|read)_\w+|snapshot|checklist)\(")  # what changes nothing
