@@ -25,8 +25,9 @@ from .errors import DatabaseUnavailable, Refusal, Unauthorized, UnknownRestauran
 from .gauges import Registry
 from .health import Health
 from .hub import Room
-from .listener import READ_BYTES, Listener
+from .listener import Listener
 from .origins import is_allowed
+from .reader import READ_BYTES
 from .snapshots import Snapshot
 from .standby import Reads
 from .syncer import now_ms

@@ -58,7 +58,7 @@ class _Desk:
 class Checksums:
     """Answers heartbeats that ask for a checksum: one read per restaurant and revision, however many ask.
 
-    They wait apart from the terminal's other messages, which go on. `ring` is the listener's.
+    They wait apart from the terminal's other messages, which go on. `ring` is the reader's.
     """
 
     def __init__(self, database: Database, settings: Settings, ring: Callable[[int], None]) -> None:

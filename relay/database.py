@@ -33,13 +33,13 @@ PROOF = "pos_proof"
 ROLL_CALL = "pos_roll_call"
 
 READ_SECONDS = 20.0  # a snapshot of 2,000 photographed dishes on a busy server included
-LIVE_SECONDS = 10.0  # the listener's reads, 64 MiB of changes at most
+LIVE_SECONDS = 10.0  # the reader's reads, 64 MiB of changes at most
 QUICK_SECONDS = 3.0  # what reads a few rows
 COMMIT_SECONDS = 5.0  # beyond what the statement may take
 CLOSE_SECONDS = 0.5  # for attempts to connect that are under way
 STALE_SECONDS = 1.0  # a connection that fails sooner was dead before it was used
 WRITERS = 2  # connections: one for batches, one for restaurants that are held up
-LIVE = 3  # connections of the listener's own, to read, sweep and prove: no snapshot keeps them waiting
+LIVE = 3  # connections to read what changes, to sweep and to prove: no snapshot keeps them waiting
 
 APPLY: LiteralString = """
     select code, message, field, revision, version, details::text

@@ -1,7 +1,6 @@
-"""The one LISTEN connection: hear, read after the cursor, prove that it hears, reconnect.
+"""The one LISTEN connection: hear, prove that it hears, reconnect; and the sweep that finds what was not heard.
 
-A notification says where to look, never what happened. The same read serves a live change, a burst, a lost notification
-and a restart of PostgreSQL.
+A notification says where to look, never what happened.
 """
 
 from __future__ import annotations
@@ -11,57 +10,40 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg.rows import TupleRow
 
-from . import metrics, protocol
-from .changes import encoded
-from .database import PROOF, ROLL_CALL, ChangeRow, Changes, Database, Head, Heads, MessageRow
+from . import metrics
+from .database import PROOF, ROLL_CALL, Database, Heads
 from .errors import DatabaseUnavailable, Deaf, OnlyStandby
-from .frames import encode
-from .hub import MESSAGE_SECONDS, Hub, Passed, Room
+from .hub import Hub
 from .logs import fields
 from .pools import is_pooled
+from .reader import READ_DELAY, Reader
 from .settings import Settings
 from .versions import complaint
-from .ways import Reading, Ways
-
-if TYPE_CHECKING:
-    from .tracing import Tracing
 
 log = logging.getLogger("relay.listener")
 
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0  # seconds between attempts to listen again
-READ_DELAY = 0.25  # seconds before a read that failed is tried again; also the sweep's pace while deaf
-READ_RESTAURANTS = 64  # in one read,
-READ_ROWS, READ_BYTES = 1000, 1024 * 1024  # and of each at most this much: the rest follows in the next
-# Whoever may connect may ring. A restaurant that is read in vain so often in a row is read this seldom until one finds
-# something: a change of it that comes meanwhile is late by that much, and nobody else's.
-VAIN_READS, VAIN_DELAY = 20, 0.1
+DEAF_SECONDS = READ_DELAY  # the sweep's pace while it is deaf
 PROOF_GRACE = 2.0  # seconds in which a proof of life must come back
 HEAR_SECONDS = 0.5  # the listening task looks up at least this often
 QUEUE_ALARM = 0.01  # of the notification queue; it is nearly empty as long as every listener of the cluster hears
 
 
 class Listener:
-    """Hears the doorbell and hands the hub what the log holds."""
+    """Hears the doorbell, and has the reader look."""
 
-    def __init__(
-        self, database: Database, hub: Hub, settings: Settings, ways: Ways, tracing: Tracing | None = None
-    ) -> None:
+    def __init__(self, database: Database, hub: Hub, settings: Settings, reader: Reader) -> None:
         self._database = database
         self._hub = hub
         self._settings = settings
-        self._ways = ways
-        self._tracing = tracing
+        self._reader = reader
         self._instance = secrets.token_hex(8)
-        self._dirty: dict[int, float] = {}  # restaurants to be read, and the time.time() at which they were rung for
-        self._rung = asyncio.Event()
-        self._later: asyncio.TimerHandle | None = None  # rings for those whose doorbells wait
         self._ear = 0  # counts the LISTEN connections
         self._server_version = 0  # of the last one, as in server_version_num
         self._heard = 0.0  # when it last heard anything, its own bell first, on this connection; 0 while deaf
@@ -73,8 +55,6 @@ class Listener:
         self._away = False  # the last sweep did not reach it
         self._back = asyncio.Event()  # a sweep reached the database again
         self._deaf_since, self._deaf_before = time.monotonic(), 0.0  # seconds: when it began, and all times before
-        self._swept: set[int] = set()  # restaurants that a sweep found behind, and no doorbell rang for since
-        self._under_way: Sequence[int] = ()  # restaurants that are being read
         self.queue_usage = 0.0  # part of the notification queue in use, at the last look
         self._standing: dict[int, tuple[str, int, float]] = {}  # by restaurant behind: epoch, revision, since when
         self.lag = 0  # changes by which the room that is furthest behind was behind its head at the last sweep
@@ -114,17 +94,10 @@ class Listener:
         """For how long, all in all, nothing could be heard."""
         return self._deaf_before + (0.0 if self._heard else time.monotonic() - self._deaf_since)
 
-    def ring(self, restaurant_id: int) -> None:
-        """Look at a restaurant's log; one without a room here costs nothing."""
-        if restaurant_id in self._hub.rooms:
-            self._dirty.setdefault(restaurant_id, time.time())
-            self._rung.set()
-
     async def run(self) -> None:
-        """Listen, read, sweep and prove until cancelled."""
+        """Listen, sweep and prove until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear(), name="listener ear")
-            tasks.create_task(self._read(), name="listener read")
             tasks.create_task(self._sweep(), name="listener sweep")
             tasks.create_task(self._prove(), name="listener proof")
 
@@ -142,7 +115,7 @@ class Listener:
                     self._complain_of(connection.info.server_version)
                     # LISTEN first, and only then read: until now any restaurant may have moved unheard.
                     for restaurant_id in self._hub.rooms:
-                        self.ring(restaurant_id)
+                        self._reader.ring(restaurant_id)
                     self._ear += 1
                     self._proof_due = 0.0
                     self._prove_now.set()
@@ -194,8 +167,7 @@ class Listener:
         # Anybody may notify: a payload is a hint to be checked against our rooms, and nothing else.
         elif notification.payload.isascii() and notification.payload.isdigit() and len(notification.payload) < 20:
             metrics.DOORBELLS.inc()
-            self._swept.discard(int(notification.payload))
-            self.ring(int(notification.payload))
+            self._reader.hear(int(notification.payload))
 
     async def _prove(self) -> None:
         while True:
@@ -223,133 +195,13 @@ class Listener:
             if not self._proof_heard and ear == self._ear:
                 self._proof_due = time.monotonic() + PROOF_GRACE
 
-    # Read
-
-    async def _read(self) -> None:
-        while True:
-            await self._rung.wait()
-            self._rung.clear()
-            now = time.monotonic()
-            known = [room for i in self._dirty if (room := self._hub.rooms.get(i))]
-            heard = self._dirty
-            dirty = [room.restaurant_id for room in known if room.read_after <= now]
-            self._dirty = {i: heard[i] for room in known if room.read_after > now and (i := room.restaurant_id)}
-            if self._dirty and (self._later is None or self._later.when() <= asyncio.get_running_loop().time()):
-                self._later = asyncio.get_running_loop().call_later(VAIN_DELAY, self._rung.set)
-            for start in range(0, len(dirty), READ_RESTAURANTS):
-                part = dirty[start : start + READ_RESTAURANTS]
-                self._under_way = part
-                try:
-                    await self._read_rooms({i: heard[i] for i in part})
-                except DatabaseUnavailable:
-                    self._dirty |= {i: heard[i] for i in part}
-                    await asyncio.sleep(READ_DELAY)
-                    self._rung.set()
-                finally:
-                    self._under_way = ()
-
-    async def _read_rooms(self, heard: Mapping[int, float]) -> None:
-        rooms = []
-        for room in (room for i in heard if (room := self._hub.rooms.get(i))):
-            if room.window is None:
-                room.rung_early = True
-            else:
-                rooms.append(room)
-        if not rooms:
-            return
-        cursors = {room.restaurant_id: room.head for room in rooms}
-        windows = {room.restaurant_id: room.window for room in rooms}
-        asked_at = time.time()
-        epoch, read = await self._database.read_changes(cursors, rows=READ_ROWS, size=READ_BYTES, live=True)
-        read_at = time.time()
-        behind: dict[int, int] = {}
-        for room in rooms:
-            changes = read.get(room.restaurant_id)
-            if changes is None or epoch is None:
-                continue
-            if room.window is not windows[room.restaurant_id]:
-                # It began anew while this was read, which may be of the history before.
-                self.ring(room.restaurant_id)
-                continue
-            if epoch != room.epoch:
-                self._begin_anew(room, epoch, changes.head, "the epoch changed")
-                continue
-            self._note_vain(room, changes)
-            # Another read may have moved the room while this one was on its way.
-            fresh = [row for row in changes.rows if row.revision > room.head]
-            if (
-                room.head > changes.head.revision
-                or (fresh and fresh[0].revision != room.head + 1)
-                or (changes.head.revision > room.head and not fresh)
-            ):
-                self._begin_anew(room, epoch, changes.head, "the log has a hole")
-                continue
-            if fresh:
-                log.debug(
-                    "relaying", extra=fields(restaurant=room.slug, revision=fresh[-1].revision, changes=len(fresh))
-                )
-                self._hub.take(room, [encoded(row) for row in fresh])
-                self._count(room, fresh, heard[room.restaurant_id], asked_at, read_at)
-            if room.head < changes.head.revision:
-                self.ring(room.restaurant_id)
-            self._hub.note_staff(room, changes.head.staff)
-            if room.messages > changes.head.messages:
-                room.recount_messages(changes.head.messages)  # a snapshot has told of this history before
-            elif room.messages < changes.head.messages:
-                behind[room.restaurant_id] = room.messages
-        if behind:
-            self._pass_on(await self._database.read_messages(behind))
-            # What could not be read is older than a minute, or went in a crash; nobody looks for it any longer.
-            for room in rooms:
-                if room.restaurant_id in behind:
-                    room.skip_messages(read[room.restaurant_id].head.messages)
-
-    def _note_vain(self, room: Room, changes: Changes) -> None:
-        found = changes.rows or changes.head != (room.head, room.messages, room.staff)
-        room.vain_reads = 0 if found else room.vain_reads + 1
-        room.read_after = time.monotonic() + VAIN_DELAY if room.vain_reads >= VAIN_READS else 0.0
-
-    def _count(self, room: Room, fresh: Sequence[ChangeRow], heard: float, asked_at: float, read_at: float) -> None:
-        metrics.CHANGES.inc(len(fresh))
-        if room.restaurant_id in self._swept:
-            self._swept.discard(room.restaurant_id)
-            metrics.SWEPT.inc(len(fresh))
-        reading = Reading(heard, read_at, time.time(), len(room.sessions))
-        self._ways.take(room.restaurant_id, room.slug, fresh, reading)
-        if self._tracing is not None:
-            self._tracing.delivered(room.restaurant_id, fresh[0].revision, fresh[-1].revision, asked_at, reading)
-
-    def _begin_anew(self, room: Room, epoch: str, head: Head, why: str) -> None:
-        # Never skip: whoever cannot be given every change is given the state.
-        log.warning(
-            "a restaurant begins anew: %s",
-            why,
-            extra=fields(restaurant=room.slug, held=room.head, head=head.revision),
-        )
-        self._hub.position(room, epoch, head.revision, head.messages)
-
-    def _pass_on(self, rows: Sequence[MessageRow]) -> None:
-        until = time.monotonic() + MESSAGE_SECONDS
-        by_room: dict[int, list[Passed]] = {}
-        for row in rows:
-            frames = encode(protocol.message(row.type, row.data, row.milliseconds, row.client_id))
-            by_room.setdefault(row.restaurant_id, []).append(
-                Passed(row.number, row.client_id, row.to_client_id, row.profile, frames, until)
-            )
-        for restaurant_id, passed in by_room.items():
-            if (room := self._hub.rooms.get(restaurant_id)) is not None:
-                fresh = [message for message in passed if message.number > room.messages]
-                if fresh:
-                    room.pass_on(fresh)
-                    self._hub.fan_out(room)
-
     # Sweep
 
     async def _sweep(self) -> None:
         while True:
             # At once, for a relay is not ready before it has reached the database; then as often as the settings say.
             await self._look()
-            pace = self._settings.sweep_seconds if self._heard else min(READ_DELAY, self._settings.sweep_seconds)
+            pace = self._settings.sweep_seconds if self._heard else min(DEAF_SECONDS, self._settings.sweep_seconds)
             await asyncio.sleep(pace * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, keeps no secret
 
     async def _look(self) -> None:
@@ -386,9 +238,7 @@ class Listener:
             if room is not None and room.window:
                 self.lag = max(self.lag, head.revision - room.head)
                 if (head, heads.epoch) != ((room.head, room.messages, room.staff), room.epoch):
-                    if restaurant_id not in self._dirty and restaurant_id not in self._under_way:
-                        self._swept.add(restaurant_id)
-                    self.ring(restaurant_id)
+                    self._reader.sweep(restaurant_id)
 
 
 def _backoff(attempt: int) -> float:

@@ -31,6 +31,7 @@ from .hub import Hub
 from .listener import Listener
 from .logs import fields
 from .presence import Presence
+from .reader import Reader
 from .settings import Settings
 from .standby import Reads
 from .syncer import Syncer
@@ -91,11 +92,12 @@ class Relay:
         self._may_start = False  # the schema is the right one, or the database is waited for
         self.tracing = _tracing(settings, self.database, self.instance_id)
         self.ways = Ways()
-        self.listener = Listener(self.database, self.hub, settings, self.ways, self.tracing)
-        self.writer = Writer(self.database, settings, self.listener.ring, self.ways, self.tracing)
+        self.reader = Reader(self.database, self.hub, self.ways, self.tracing)
+        self.listener = Listener(self.database, self.hub, settings, self.reader)
+        self.writer = Writer(self.database, settings, self.reader.ring, self.ways, self.tracing)
         self.reads = Reads(self.database, settings)
-        self.syncer = Syncer(self.database, self.reads, self.hub, settings, self.listener.ring)
-        self.checksums = Checksums(self.database, settings, self.listener.ring)
+        self.syncer = Syncer(self.database, self.reads, self.hub, settings, self.reader.ring)
+        self.checksums = Checksums(self.database, settings, self.reader.ring)
         self.webapp = WebApp(AppData(self.database), self.hub, settings)
         self.gate = Gate(self.database, self.hub, settings) if settings.auth != "off" else None
         self.connections = Connections(
@@ -167,6 +169,7 @@ class Relay:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(systemd.report(lambda: self.listener.hearing), name="systemd")
             await self._schema()
+            tasks.create_task(self.reader.run(), name="reader")
             tasks.create_task(self.listener.run(), name="listener")
             tasks.create_task(self.writer.run(), name="writer")
             tasks.create_task(self.health.run(), name="health")

@@ -17,8 +17,8 @@ from .changes import encoded
 from .database import Database, Head
 from .errors import DatabaseUnavailable, UnknownRestaurant
 from .hub import Hub, Room
-from .listener import READ_BYTES, READ_ROWS
 from .logs import fields
+from .reader import READ_BYTES, READ_ROWS
 from .session import Session, Sync
 from .session import State as SessionState
 from .settings import Settings
@@ -45,7 +45,7 @@ class Resync(Sync):
 
 
 class Syncer:
-    """Brings sessions to the state of their restaurant and lets them go live. `ring` is the listener's."""
+    """Brings sessions to the state of their restaurant and lets them go live. `ring` is the reader's."""
 
     def __init__(
         self, database: Database, reads: Reads, hub: Hub, settings: Settings, ring: Callable[[int], None]

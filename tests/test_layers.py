@@ -34,6 +34,7 @@ LAYERS = """
     backups staff
     session
     hub tracing
+    reader
     writer
     checksums gate listener slugs upkeep
     doctor_access doctor_reach doctor_schema doctor_server doctor_tables syncer terminal_commands

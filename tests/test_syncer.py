@@ -9,7 +9,7 @@ import pytest
 
 from relay import syncer as syncer_module
 from relay.errors import DatabaseUnavailable
-from relay.listener import READ_ROWS
+from relay.reader import READ_ROWS
 from relay.session import State, Sync
 from relay.syncer import GATHER_SECONDS, MARGIN
 from tests.fakes import Syncing, heard

@@ -11,7 +11,7 @@ import pytest
 
 from relay.database import Database
 from relay.errors import DatabaseUnavailable, UnknownRestaurant
-from relay.listener import Listener
+from relay.reader import Reader
 from relay.session import State, Sync
 from relay.ways import Ways
 from tests.fakes import Syncing, heard
@@ -47,11 +47,11 @@ async def test_entering_reads_no_changes_where_no_doorbell_rang() -> None:
 
 async def test_a_doorbell_that_rings_while_the_head_is_read_is_heeded() -> None:
     parts = Syncing(5)
-    listener = Listener(cast(Database, parts.database), parts.hub, parts.settings, Ways())
+    reader = Reader(cast(Database, parts.database), parts.hub, Ways())
     joining = begin(parts, parts.syncer.join(parts.enter()[0]))
     await until(lambda: parts.database.under_way)
     parts.database.append(6)
-    await listener._read_rooms({1: 0.0})
+    await reader._read_rooms({1: 0.0})
     await finish(parts, joining)
     assert parts.room.head == 5
     assert parts.rung == [1]

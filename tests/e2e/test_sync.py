@@ -163,7 +163,7 @@ async def test_terminals_that_come_from_an_instance_that_is_ahead_lose_and_repea
         Terminal(behind.url) as there,
         terminals(ahead.url, 20) as moving,
     ):
-        monkeypatch.setattr(behind.relay.listener, "_read_rooms", no_reads)
+        monkeypatch.setattr(behind.relay.reader, "_read_rooms", no_reads)
         await asyncio.to_thread(make_changes, database, 30)
         await agree(database, *moving)
         assert behind.relay.hub.rooms[1].head == ROWS
@@ -224,7 +224,7 @@ async def test_a_terminal_is_never_moved_behind_what_was_acknowledged(
     add_tables(database)
     async with terminals(relay.url, 8) as made:
         if anew:  # an ACK may come long before the change itself
-            monkeypatch.setattr(relay.relay.listener, "_read_rooms", no_reads)
+            monkeypatch.setattr(relay.relay.reader, "_read_rooms", no_reads)
 
         async def change_and_ask(one: Terminal, number: int) -> None:
             for seats in range(1, 6):

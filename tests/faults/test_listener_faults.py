@@ -60,7 +60,7 @@ async def test_a_change_made_while_nobody_listens_arrives_when_it_listens_again(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The sweep is so rare, also while it is deaf, that only the read after LISTEN can bring the change.
-    monkeypatch.setattr("relay.listener.READ_DELAY", 60.0)
+    monkeypatch.setattr("relay.listener.DEAF_SECONDS", 60.0)
     async with local_relay(database, sweep_seconds=60.0) as relay, terminals(relay.url, 1) as (terminal,):
         with psycopg.connect(database) as connection:
             connection.execute(
@@ -74,7 +74,7 @@ async def test_a_change_made_while_nobody_listens_arrives_when_it_listens_again(
 async def test_a_change_made_between_the_loss_and_the_next_listen_is_read(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.listener.READ_DELAY", 60.0)  # the sweep's pace while it is deaf
+    monkeypatch.setattr("relay.listener.DEAF_SECONDS", 60.0)
     async with local_relay(database, sweep_seconds=60.0) as relay, terminals(relay.url, 1) as (terminal,):
         asked, slow = asyncio.Event(), asyncio.Event()
         listening = relay.relay.database.listening
@@ -89,7 +89,7 @@ async def test_a_change_made_between_the_loss_and_the_next_listen_is_read(
         monkeypatch.setattr(relay.relay.database, "listening", slowly)
         await until(lambda: cut_listeners(database), what="a LISTEN connection")
         await asked.wait()
-        await until(lambda: not relay.relay.listener._dirty, what="what was read before it listens")
+        await until(lambda: not relay.relay.reader._dirty, what="what was read before it listens")
         # Nobody hears its doorbell, and the sweep is so rare that only a read after LISTEN can bring it.
         await asyncio.to_thread(seat, database, 1)
         slow.set()
