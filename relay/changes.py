@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from . import protocol
-from .database import ChangeRow
 from .frames import encode
+from .logrows import ChangeRow
 from .window import Change
 
 

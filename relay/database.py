@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, LiteralString, NamedTuple
 
-import msgspec
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
@@ -20,6 +19,7 @@ from psycopg.rows import TupleRow
 from .answers import Answer
 from .errors import BatchFailed, DatabaseUnavailable, LockedOut, NotAllowed, OnlyStandby, UnknownRestaurant
 from .exchange import Asked, array
+from .logrows import Head, LogRead, read_of
 from .logs import fields
 from .pools import BeforeRefused, Pool, listening
 from .protocol import Mutation
@@ -58,40 +58,11 @@ GIVEN_WAY = (
 )
 
 
-class Head(NamedTuple):
-    """A restaurant's newest revision and message number, and the count of its staff's changes."""
-
-    revision: int = 0
-    messages: int = 0
-    staff: int = 0
-
-
 class Heads(NamedTuple):
     """The epoch, and each restaurant's head."""
 
     epoch: str
     by_restaurant: dict[int, Head]
-
-
-class ChangeRow(msgspec.Struct, frozen=True):
-    """A committed change, its row as JSON text."""
-
-    revision: int
-    type: str
-    action: str
-    row_id: str | None
-    data: str
-    client_id: str
-    milliseconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What one restaurant's log holds after a revision: contiguous, perhaps not yet all up to `head.revision`."""
-
-    restaurant_id: int
-    head: Head
-    rows: tuple[ChangeRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +154,9 @@ class Database:
         )
         return Heads(rows[0][0], {row[1]: Head(*row[2:]) for row in rows if row[1] is not None})
 
-    async def read_changes(
-        self, cursors: Mapping[int, int], *, rows: int, size: int, live: bool = False
-    ) -> tuple[str | None, dict[int, Changes]]:
-        """Epoch and changes after each restaurant's cursor, at most `rows` and about `size` bytes per restaurant.
-
-        The epoch is None when none of the restaurants is there. `live`: see LIVE.
-        """
-        read = await self.read(
+    async def read_changes(self, cursors: Mapping[int, int], *, rows: int, size: int, live: bool = False) -> LogRead:
+        """What follows each restaurant's cursor: of each at most `rows` and about `size` bytes. `live`: see LIVE."""
+        found = await self.read(
             """select epoch, restaurant_id, head, messages, staff,
                       revision, type, action, row_id, data, client_id, milliseconds
                from pos.read_changes(%s, %s, %s, %s)""",
@@ -198,18 +164,7 @@ class Database:
             LIVE_SECONDS,
             live=live,
         )
-        grouped: dict[int, list[Any]] = {}
-        for row in read:
-            grouped.setdefault(row[1], []).append(row)
-        changes = {
-            restaurant_id: Changes(
-                restaurant_id,
-                head=Head(*found[0][2:5]),
-                rows=contiguous([ChangeRow(*row[5:]) for row in found if row[5] is not None]),
-            )
-            for restaurant_id, found in grouped.items()
-        }
-        return (read[0][0] if read else None), changes
+        return read_of(found)
 
     async def read_messages(self, numbers: Mapping[int, int]) -> list[MessageRow]:
         """The messages of each restaurant after a number, at most a minute old."""
@@ -391,8 +346,3 @@ async def _fetch(chosen: Pool, seconds: float, query: LiteralString, parameters:
             return await chosen.fetch(connection, query, parameters, seconds)
         except psycopg.errors.InsufficientPrivilege as error:
             raise NotAllowed(connection.info.user, error.diag.message_primary or str(error)) from error
-
-
-def contiguous(rows: list[ChangeRow]) -> tuple[ChangeRow, ...]:
-    """The rows up to the first hole: behind it begins what somebody deleted by hand, and it is never skipped."""
-    return tuple(row for place, row in enumerate(rows) if row.revision == rows[0].revision + place)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from . import metrics, protocol
 from .changes import encoded
-from .database import ChangeRow, Changes, Database, Head, MessageRow
+from .database import Database, MessageRow
 from .errors import DatabaseUnavailable
 from .frames import encode
 from .hub import MESSAGE_SECONDS, Hub, Passed, Room
+from .logrows import ChangeRow, Changes, Head
 from .logs import fields
 from .ways import Reading, Ways
 

@@ -22,14 +22,11 @@ from .database import (
     LIVE_SECONDS,
     QUICK_SECONDS,
     READ_SECONDS,
-    ChangeRow,
-    Changes,
     Database,
-    Head,
     State,
-    contiguous,
 )
 from .errors import DatabaseUnavailable
+from .logrows import ChangeRow, Changes, Head, LogRead, contiguous
 from .logs import fields
 from .pools import Pool
 from .settings import Settings
@@ -208,15 +205,13 @@ class Reads:
             return await self._database.read_orders(restaurant_id, before, rows)
         return [(revision, data) for revision, data in found.rows if revision is not None]
 
-    async def changes(
-        self, restaurant_id: int, since: int, *, rows: int, size: int
-    ) -> tuple[str | None, dict[int, Changes]]:
+    async def changes(self, restaurant_id: int, since: int, *, rows: int, size: int) -> LogRead:
         """See Database.read_changes, of one restaurant."""
         found = await self._exact(restaurant_id, CHANGES, since, rows, size)
         if found is None:
             return await self._database.read_changes({restaurant_id: since}, rows=rows, size=size)
         read = contiguous([ChangeRow(*row) for row in found.rows if row[0] is not None])
-        return found.epoch, {restaurant_id: Changes(restaurant_id, Head(found.revision), read)}
+        return LogRead(found.epoch, {restaurant_id: Changes(restaurant_id, Head(found.revision), read)})
 
     async def _exact(self, restaurant_id: int, query: LiteralString, *parameters: object) -> _Exact | None:
         """What the standby says, where it is what the primary would say now; None: the primary is to be asked."""

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from . import metrics, protocol
 from .changes import encoded
-from .database import Database, Head
+from .database import Database
 from .errors import DatabaseUnavailable, UnknownRestaurant
 from .hub import Hub, Room
+from .logrows import Head
 from .logs import fields
 from .reader import READ_BYTES, READ_ROWS
 from .session import Session, Sync

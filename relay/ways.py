@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from . import metrics
 from .answers import Answer
-from .database import ChangeRow
+from .logrows import ChangeRow
 from .protocol import Mutation
 
 WAYS = 50  # changes kept of each restaurant,

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from relay.changes import encoded
-from relay.database import ChangeRow, Changes, Database, Head, Heads, State
+from relay.database import Database, Heads, State
 from relay.hub import Hub, Room
+from relay.logrows import ChangeRow, Changes, Head, LogRead
 from relay.session import Session
 from relay.settings import Settings
 from relay.standby import Reads
@@ -46,15 +47,13 @@ class FakeDatabase:
     async def read_heads(self, restaurant_ids: Sequence[int]) -> Heads:
         return await self._read("heads", Heads(self.epoch, dict.fromkeys(restaurant_ids, Head(self.head))))
 
-    async def read_changes(
-        self, cursors: Mapping[int, int], *, rows: int, size: int
-    ) -> tuple[str | None, dict[int, Changes]]:
+    async def read_changes(self, cursors: Mapping[int, int], *, rows: int, size: int) -> LogRead:
         found = {}
         for restaurant_id, cursor in cursors.items():
             after = [row for revision, row in sorted(self.log.items()) if revision > cursor][:rows]
             within = tuple(row for n, row in enumerate(after) if n * self.size < size)
             found[restaurant_id] = Changes(restaurant_id, Head(self.head), within)
-        return await self._read("changes", (self.epoch, found))
+        return await self._read("changes", LogRead(self.epoch, found))
 
     async def snapshot(self, restaurant_id: int, orders: int) -> State:  # noqa: ARG002
         return await self._read("snapshots", State(self.epoch, self.head, "[]", "[]", "[]", "{}", "[]"))

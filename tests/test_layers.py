@@ -23,7 +23,7 @@ LAYERS = """
     terminal
     tailing
     pages progress
-    answers auth exchange frames inbound keepalive logs metrics origins strictjson values vault versions
+    answers auth exchange frames inbound keepalive logrows logs metrics origins strictjson values vault versions
     settings
     admission bodies embedded findings gathering jwts pools rates wire window
     schema unreadable

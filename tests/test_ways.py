@@ -7,7 +7,7 @@ import time
 import pytest
 
 from relay.answers import Answer
-from relay.database import ChangeRow
+from relay.logrows import ChangeRow
 from relay.protocol import Mutation
 from relay.ways import RESTAURANTS, SECONDS, WAYS, Reading, Ways
 
