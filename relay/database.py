@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, LiteralString, NamedTuple
@@ -21,7 +22,7 @@ from .errors import BatchFailed, DatabaseUnavailable, LockedOut, NotAllowed, Onl
 from .exchange import Asked, array
 from .logrows import Head, LogRead, read_of
 from .logs import fields
-from .pools import BeforeRefused, Pool, listening
+from .pools import BeforeRefused, Committed, Pool, listening
 from .protocol import Mutation
 from .settings import Settings
 from .unreadable import Unreadable, is_lasting, refuses_all
@@ -37,6 +38,7 @@ LIVE_SECONDS = 10.0  # the reader's reads, 64 MiB of changes at most
 QUICK_SECONDS = 3.0  # what reads a few rows
 COMMIT_SECONDS = 5.0  # beyond what the statement may take
 CLOSE_SECONDS = 0.5  # for attempts to connect that are under way
+OWN_SECONDS = 1.0  # after a batch in which its doorbells may still be heard; then its backend may be another's
 STALE_SECONDS = 1.0  # a connection that fails sooner was dead before it was used
 WRITERS = 2  # connections: one for batches, one for restaurants that are held up
 LIVE = 3  # connections to read what changes, to sweep and to prove: no snapshot keeps them waiting
@@ -46,6 +48,11 @@ APPLY: LiteralString = """
     from pos.apply(%s, %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s,
                    %s::text[])"""
 APPLY_TRACED: LiteralString = APPLY.removesuffix(")") + ", %s::text[])"
+
+CHANGES: LiteralString = """
+    select epoch, restaurant_id, head, messages, staff,
+           revision, type, action, row_id, data, client_id, milliseconds
+    from pos.read_changes(%s, %s, %s, %s)"""
 
 PRUNED = ("mutations", "tombstones", "messages", "batches", "claims", "replacements", "counters")
 
@@ -103,6 +110,15 @@ class Checklist:
     lines: list[str]
 
 
+class Applied(NamedTuple):
+    """What became of a batch that is committed."""
+
+    answers: list[Answer]  # one for each mutation, in their order
+    noted: bool  # whether the note was made
+    at: float  # time.time() when it was committed
+    read: LogRead | None = None  # right behind the commit, where that was asked for and did not fail
+
+
 class Database:
     """The relay's PostgreSQL. Every method raises DatabaseUnavailable when it cannot be reached in time."""
 
@@ -115,6 +131,7 @@ class Database:
         )
         self._pools = {"read": self._reads, "live": self._live, "write": self._writes}
         self.unreadable = Unreadable()
+        self._writing: dict[int, float] = {}  # backends that have our batches, and until when (time.monotonic())
         self._note_fails = False  # and that was said
 
     async def open(self) -> None:
@@ -156,15 +173,7 @@ class Database:
 
     async def read_changes(self, cursors: Mapping[int, int], *, rows: int, size: int, live: bool = False) -> LogRead:
         """What follows each restaurant's cursor: of each at most `rows` and about `size` bytes. `live`: see LIVE."""
-        found = await self.read(
-            """select epoch, restaurant_id, head, messages, staff,
-                      revision, type, action, row_id, data, client_id, milliseconds
-               from pos.read_changes(%s, %s, %s, %s)""",
-            (array(cursors), array(cursors.values()), rows, size),
-            LIVE_SECONDS,
-            live=live,
-        )
-        return read_of(found)
+        return read_of(await self.read(*changes_asked(cursors, rows, size), LIVE_SECONDS, live=live))
 
     async def read_messages(self, numbers: Mapping[int, int]) -> list[MessageRow]:
         """The messages of each restaurant after a number, at most a minute old."""
@@ -231,14 +240,16 @@ class Database:
         isolate: bool,
         note: Asked | None = None,
         traceparents: Sequence[str | None] | None = None,
-    ) -> tuple[list[Answer], bool]:
-        """Apply a batch in one transaction: one answer for each mutation, in their order; and whether `note` was made.
+        then: Asked | None = None,
+    ) -> Applied:
+        """Apply a batch in one transaction.
 
         `note` is a statement of the same transaction, made first, that no mutation fails by. `traceparents` are kept
         with the changes, one for each mutation. With `isolate` every mutation has a block of its own, so that one that
-        fails leaves the others alone. Raises LockedOut and BatchFailed, nothing applied (a single mutation is answered
-        instead of the latter); and DatabaseUnavailable, where it is not known whether the batch was committed
-        if it was `sent`: the same `batch_id` may be given again and finds out.
+        fails leaves the others alone. `then` is a read of changes (`changes_asked`) for when it is committed. Raises
+        LockedOut and BatchFailed, nothing applied (a single mutation is answered instead of the latter); and
+        DatabaseUnavailable, where it is not known whether the batch was committed if it was `sent`: the same `batch_id`
+        may be given again and finds out.
         """
         asked: Asked = (
             APPLY if traceparents is None else APPLY_TRACED,
@@ -258,8 +269,10 @@ class Database:
         )
         async with self._writes.connection() as connection:
             try:
-                found, noted = await self._noting(connection, asked, note)
-                return [Answer(*row) for row in found], noted
+                with self._ringing(connection.info.backend_pid):
+                    done, noted = await self._noting(connection, asked, note, then)
+                read = read_of(done.behind) if done.behind is not None else None
+                return Applied([Answer(*row) for row in done.rows], noted, done.at, read)
             except psycopg.Error as error:
                 if connection.closed:
                     raise  # perhaps after the commit
@@ -270,7 +283,24 @@ class Database:
                 if len(mutations) > 1:
                     raise BatchFailed from error
                 message, constraint = error.diag.message_primary, error.diag.constraint_name
-                return [Answer(f"SQLSTATE {error.sqlstate}", message, constraint, None, None, None)], False
+                answer = Answer(f"SQLSTATE {error.sqlstate}", message, constraint, None, None, None)
+                return Applied([answer], noted=False, at=time.time())
+
+    def is_ours(self, backend_pid: int) -> bool:
+        """Whether a doorbell is of a batch that is with `apply`, or has just come back from it."""
+        return time.monotonic() < self._writing.get(backend_pid, 0.0)
+
+    @contextmanager
+    def _ringing(self, backend_pid: int) -> Iterator[None]:
+        """While a batch is with a backend, and a moment longer where all went well, its doorbells are ours."""
+        now = time.monotonic()
+        self._writing = {pid: until for pid, until in self._writing.items() if until > now} | {backend_pid: math.inf}
+        try:
+            yield
+        except BaseException:
+            del self._writing[backend_pid]  # what becomes of it now, nobody else tells of
+            raise
+        self._writing[backend_pid] = time.monotonic() + OWN_SECONDS
 
     async def close_batch(self, batch_id: uuid.UUID) -> bool:
         """Whether nothing of a batch was applied; then nothing ever will be under this id.
@@ -286,18 +316,18 @@ class Database:
             return bool(closed)
 
     async def _noting(
-        self, connection: AsyncConnection[TupleRow], asked: Asked, note: Asked | None
-    ) -> tuple[list[tuple[Any, ...]], bool]:
+        self, connection: AsyncConnection[TupleRow], asked: Asked, note: Asked | None, then: Asked | None
+    ) -> tuple[Committed, bool]:
         """What is asked, in one transaction with the note if it can be made; and whether it was."""
         seconds = self._settings.statement_ms / 1000 + COMMIT_SECONDS
         try:
-            found = await self._writes.fetch(connection, *asked, seconds, before=note)
+            done = await self._writes.commit(connection, asked, seconds, before=note, behind=then)
         except BeforeRefused as error:
             self._say_not_noted(error.__cause__)
-            return await self._writes.fetch(connection, *asked, seconds), False
+            return await self._writes.commit(connection, asked, seconds, behind=then), False
         if note is not None:
             self._note_fails = False
-        return found, note is not None
+        return done, note is not None
 
     def _say_not_noted(self, cause: BaseException | None) -> None:
         # One that gives way is made with a later batch; one that fails otherwise does so with every batch.
@@ -346,3 +376,8 @@ async def _fetch(chosen: Pool, seconds: float, query: LiteralString, parameters:
             return await chosen.fetch(connection, query, parameters, seconds)
         except psycopg.errors.InsufficientPrivilege as error:
             raise NotAllowed(connection.info.user, error.diag.message_primary or str(error)) from error
+
+
+def changes_asked(cursors: Mapping[int, int], rows: int, size: int) -> Asked:
+    """A read of what follows each restaurant's cursor: of each at most `rows` and about `size` bytes."""
+    return CHANGES, (array(cursors), array(cursors.values()), rows, size)

@@ -1,5 +1,7 @@
 """One round trip to PostgreSQL: statements that go together and are one transaction, and what it answers.
 
+Others may go with them, that are a transaction of their own right behind it.
+
 psycopg's pipeline does it too, but a quarter dearer in CPU on both sides, for it wants a BEGIN and a COMMIT: without
 them an error that comes with the end of the transaction, such as a full notification queue, is an IndexError to it.
 """
@@ -7,9 +9,10 @@ them an error that comes with the end of the transaction, such as a full notific
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection, pq
@@ -60,56 +63,75 @@ def array(values: Iterable[str | int | None]) -> str:
     return "{" + ",".join(quoted) + "}"
 
 
-async def exchange(pgconn: pq.abc.PGconn, statements: Sequence[Statement], seconds: float) -> list[pq.abc.PGresult]:
-    """Each statement's result, when all of them are committed.
+class Results(NamedTuple):
+    """Each statement's result, and those of what went behind them: None where they failed, and nobody knows how."""
+
+    committed: list[pq.abc.PGresult]
+    at: float  # time.time() when the server said that they are committed
+    behind: list[pq.abc.PGresult] | None = None
+
+
+async def exchange(
+    pgconn: pq.abc.PGconn, statements: Sequence[Statement], seconds: float, behind: Sequence[Statement] = ()
+) -> Results:
+    """The results, when all statements are committed and what is `behind` them is over.
 
     Raises psycopg.Error: of severity ERROR where the server has rolled back and goes on, another where it is not known
     what became of them. Then, after `seconds`, and when cancelled, the connection is closed: nobody can tell what would
-    come from it next. (psycopg would ask the server to cancel, and wait for that.)
+    come from it next. (psycopg would ask the server to cancel, and wait for that.) What is behind raises nothing.
     """
     pgconn.enter_pipeline_mode()
-    answer = _Answer(pgconn)
+    answer = _Answer(pgconn, 2 if behind else 1)
     try:
         for statement in statements:
             statement.send(pgconn)
         pgconn.pipeline_sync()
+        if behind:
+            for statement in behind:
+                statement.send(pgconn)
+            pgconn.pipeline_sync()
         async with asyncio.timeout(seconds):
-            results = await answer.all()
+            await answer.all()
         pgconn.exit_pipeline_mode()
-    except TimeoutError:
+    except BaseException as error:
         pgconn.finish()
-        raise psycopg.OperationalError(f"no answer from the server within {seconds:g} s") from None
-    except BaseException:
-        pgconn.finish()
-        raise
+        if not isinstance(error, Exception) or not answer.transactions:
+            if isinstance(error, TimeoutError):
+                raise psycopg.OperationalError(f"no answer from the server within {seconds:g} s") from None
+            raise
+        # What came first is over, and how, is known.
+    results, *later = answer.transactions
     for place, result in enumerate(results):
         if result.status not in OK:
             if place < len(statements):  # or the end of the transaction
                 statements[place].refused = True
             raise psycopg.errors.error_from_result(result)
-    return results
+    done = next((found for found in later if all(one.status in OK for one in found)), None)
+    return Results(results, answer.first_at, done)
 
 
 class _Answer:
-    """What comes from the server until it says that the transaction is over."""
+    """What comes from the server until it says that so many transactions are over."""
 
-    def __init__(self, pgconn: pq.abc.PGconn) -> None:
+    def __init__(self, pgconn: pq.abc.PGconn, transactions: int) -> None:
         self._pgconn = pgconn
         self._socket = pgconn.socket
+        self.transactions: list[list[pq.abc.PGresult]] = []  # the results of each that is over
+        self.first_at = 0.0  # time.time() when the first was
+        self._left = transactions
         self._results: list[pq.abc.PGresult] = []
         self._loop = asyncio.get_running_loop()
         self._complete: asyncio.Future[None] = self._loop.create_future()
         self._reads = self._writes = False
 
-    async def all(self) -> list[pq.abc.PGresult]:
-        """The results, when everything has been sent and answered. Raises psycopg.Error when it will not be."""
+    async def all(self) -> None:
+        """Return when everything has been sent and answered. Raises psycopg.Error when it will not be."""
         self._look()
         try:
             self._try(self._write)
             await self._complete
         finally:
             self._look_away()
-        return self._results
 
     def _try(self, do: Callable[[], None]) -> None:
         if self._complete.done():
@@ -162,6 +184,12 @@ class _Answer:
                 # A pooler's connection may listen for somebody else; what nobody takes would gather in libpq.
                 while self._pgconn.notifies():
                     pass
+                self.first_at = self.first_at or time.time()
+                self.transactions.append(self._results)
+                self._results = []
+                self._left -= 1
+                if self._left:
+                    continue
                 self._complete.set_result(None)
                 return
             self._results.append(result)

@@ -167,7 +167,7 @@ class Listener:
         # Anybody may notify: a payload is a hint to be checked against our rooms, and nothing else.
         elif notification.payload.isascii() and notification.payload.isdigit() and len(notification.payload) < 20:
             metrics.DOORBELLS.inc()
-            self._reader.hear(int(notification.payload))
+            self._reader.hear(int(notification.payload), notification.pid)
 
     async def _prove(self) -> None:
         while True:

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -39,6 +39,14 @@ AWAY = (
 # there is set for others. (Startup options they refuse.)
 BOUNDS: LiteralString = """select set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),
                                   set_config('jit', 'off', true), set_config('timezone', 'UTC', true)"""
+
+
+class Committed(NamedTuple):
+    """The rows of a statement, and of what was asked behind it: None where nothing was, or that failed."""
+
+    rows: list[tuple[Any, ...]]
+    at: float  # time.time() when the server said that it is committed
+    behind: list[tuple[Any, ...]] | None = None
 
 
 class BeforeRefused(Exception):
@@ -107,30 +115,40 @@ class Pool:
             raise DatabaseUnavailable(str(error)) from error
 
     async def fetch(
+        self, connection: AsyncConnection[TupleRow], query: LiteralString, parameters: Sequence[object], seconds: float
+    ) -> list[tuple[Any, ...]]:
+        """The rows of a statement, run in a transaction of its own, and committed. Raises as `commit` does."""
+        return (await self.commit(connection, (query, parameters), seconds)).rows
+
+    async def commit(
         self,
         connection: AsyncConnection[TupleRow],
-        query: LiteralString,
-        parameters: Sequence[object],
+        asked: Asked,
         seconds: float,
         *,
         before: Asked | None = None,
-    ) -> list[tuple[Any, ...]]:
-        """The rows of a statement, run in a transaction of its own, behind what is asked `before` it, and committed.
+        behind: Asked | None = None,
+    ) -> Committed:
+        """Run a statement and what is asked `before` it in one transaction, and what is `behind` it right afterwards.
 
         Raises what psycopg raises where the server refused it, or it was never sent, and BeforeRefused: nothing is
         committed then. DatabaseUnavailable where that cannot be known.
         """
         # Whom we hang up on works on: the server must end it by itself, and no later.
         statement_seconds = min(self._statement_seconds, seconds)
-        bounds = f"{self._lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms"
-        asked = (BOUNDS, bounds), *((before,) if before else ()), (query, parameters)
-        statements = [Statement(connection, *one) for one in asked]
+        bounds = BOUNDS, (f"{self._lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms")
+        first = [Statement(connection, *one) for one in (bounds, *((before,) if before else ()), asked)]
+        later = [Statement(connection, *one) for one in ((bounds, behind) if behind else ())]
         try:
-            results = await exchange(connection.pgconn, statements, seconds)
-            return statements[-1].rows(results[-1])
+            results = await exchange(connection.pgconn, first, seconds, later)
+            return Committed(
+                first[-1].rows(results.committed[-1]),
+                results.at,
+                later[-1].rows(results.behind[-1]) if results.behind else None,
+            )
         except Exception as error:
             if is_refusal(error):
-                if before and statements[1].refused:
+                if before and first[1].refused:
                     raise BeforeRefused from error
                 raise
             connection.pgconn.finish()

@@ -8,18 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import metrics, protocol
 from .changes import encoded
-from .database import Database, MessageRow
+from .database import Database, MessageRow, changes_asked
 from .errors import DatabaseUnavailable
+from .exchange import Asked
 from .frames import encode
 from .hub import MESSAGE_SECONDS, Hub, Passed, Room
-from .logrows import ChangeRow, Changes, Head
+from .logrows import ChangeRow, Changes, Head, LogRead
 from .logs import fields
-from .ways import Reading, Ways
+from .protocol import Mutation
+from .ways import CHANGING, Reading, Ways
+from .window import Window
 
 if TYPE_CHECKING:
     from .tracing import Tracing
@@ -28,10 +31,27 @@ log = logging.getLogger("relay.reader")
 
 READ_DELAY = 0.25  # seconds before a read that failed is tried again
 READ_RESTAURANTS = 64  # in one read,
+BEHIND_BATCH = 4  # mutations in a batch, at most, behind which its changes are read at once
 READ_ROWS, READ_BYTES = 1000, 1024 * 1024  # and of each at most this much: the rest follows in the next
 # Whoever may connect may ring. A restaurant that is read in vain so often in a row is read this seldom until one finds
 # something: a change of it that comes meanwhile is late by that much, and nobody else's.
 VAIN_READS, VAIN_DELAY = 20, 0.1
+
+
+class Place(NamedTuple):
+    """Where a room stood when it was asked what follows."""
+
+    room: Room
+    window: Window
+    head: Head
+
+
+class Behind(NamedTuple):
+    """A read that goes right behind a commit to these restaurants, or none."""
+
+    restaurants: set[int]
+    places: list[Place]
+    asked: Asked | None
 
 
 class Reader:
@@ -54,16 +74,49 @@ class Reader:
             self._dirty.setdefault(restaurant_id, time.time())
             self._rung.set()
 
-    def hear(self, restaurant_id: int) -> None:
-        """The doorbell rang for a restaurant, if the number is one's."""
+    def hear(self, restaurant_id: int, backend_pid: int) -> None:
+        """A backend rang the doorbell for a restaurant, if the number is one's."""
         self._swept.discard(restaurant_id)
-        self.ring(restaurant_id)
+        # Of our own batches the writer tells as soon as they are committed.
+        if not self._database.is_ours(backend_pid):
+            self.ring(restaurant_id)
 
     def sweep(self, restaurant_id: int) -> None:
         """A restaurant is behind its head; that a doorbell was lost is noted where none has rung."""
         if restaurant_id not in self._dirty and restaurant_id not in self._under_way:
             self._swept.add(restaurant_id)
         self.ring(restaurant_id)
+
+    def ring_all(self, mutations: Iterable[Mutation]) -> None:
+        """Look at the logs of all restaurants that these mutations are of."""
+        for restaurant_id in {one.restaurant_id for one in mutations}:
+            self.ring(restaurant_id)
+
+    def behind(self, mutations: Sequence[Mutation], *, at_rest: bool) -> Behind:
+        """What to read right behind the commit of a batch: hand it to `take` with what was read, or else `ring_all`.
+
+        At rest it saves a read of its own, which would begin only when the relay hears of the commit. Of a larger batch
+        the next one would wait for it, and for what is read already it comes too late.
+        """
+        restaurants = {one.restaurant_id for one in mutations}
+        if (
+            at_rest
+            and len(mutations) <= BEHIND_BATCH
+            and restaurants.isdisjoint((*self._dirty, *self._under_way))
+            and all(one.type in CHANGING for one in mutations)
+            and (places := self._places(restaurants))
+        ):
+            return Behind(restaurants, places, changes_asked(_cursors(places), READ_ROWS, READ_BYTES))
+        return Behind(restaurants, [], None)
+
+    def take(self, behind: Behind, read: LogRead, committed_at: float) -> None:
+        """Take what was read right behind a commit; times are of time.time()."""
+        heard = {place.room.restaurant_id: committed_at for place in behind.places}
+        for restaurant_id in self._take(behind.places, read, heard, committed_at):
+            self.ring(restaurant_id)
+        # A room may have been opened, or found its head, while this was on its way.
+        for restaurant_id in behind.restaurants.difference(heard):
+            self.ring(restaurant_id)
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -90,63 +143,78 @@ class Reader:
                     self._under_way = ()
 
     async def _read_rooms(self, heard: Mapping[int, float]) -> None:
-        rooms = []
-        for room in (room for i in heard if (room := self._hub.rooms.get(i))):
+        places = self._places(heard)
+        if not places:
+            return
+        asked_at = time.time()
+        read = await self._database.read_changes(_cursors(places), rows=READ_ROWS, size=READ_BYTES, live=True)
+        behind = self._take(places, read, heard, asked_at)
+        if behind:
+            self._pass_on(await self._database.read_messages(behind))
+            # What could not be read is older than a minute, or went in a crash; nobody looks for it any longer.
+            for place in places:
+                if (restaurant_id := place.room.restaurant_id) in behind:
+                    place.room.skip_messages(read.by_restaurant[restaurant_id].head.messages)
+
+    def _places(self, restaurant_ids: Iterable[int]) -> list[Place]:
+        """Where the rooms of these restaurants stand; one whose head is not known yet is read when it is."""
+        places = []
+        for room in (room for i in restaurant_ids if (room := self._hub.rooms.get(i))):
             if room.window is None:
                 room.rung_early = True
             else:
-                rooms.append(room)
-        if not rooms:
-            return
-        cursors = {room.restaurant_id: room.head for room in rooms}
-        windows = {room.restaurant_id: room.window for room in rooms}
-        asked_at = time.time()
-        epoch, read = await self._database.read_changes(cursors, rows=READ_ROWS, size=READ_BYTES, live=True)
+                places.append(Place(room, room.window, Head(room.head, room.messages, room.staff)))
+        return places
+
+    def _take(
+        self, places: Sequence[Place], read: LogRead, heard: Mapping[int, float], asked_at: float
+    ) -> dict[int, int]:
+        """Hand the hub what was read; restaurants whose messages are to be read too, each with the last it has.
+
+        What was read is compared with where the room stood when it was asked for: meanwhile another read, of a later
+        moment, may have moved it.
+        """
         read_at = time.time()
         behind: dict[int, int] = {}
-        for room in rooms:
-            changes = read.get(room.restaurant_id)
-            if changes is None or epoch is None:
+        for room, window, before in places:
+            changes = read.by_restaurant.get(room.restaurant_id)
+            if changes is None or read.epoch is None:
                 continue
-            if room.window is not windows[room.restaurant_id]:
+            if room.window is not window:
                 # It began anew while this was read, which may be of the history before.
                 self.ring(room.restaurant_id)
                 continue
-            if epoch != room.epoch:
-                self._begin_anew(room, epoch, changes.head, "the epoch changed")
+            if read.epoch != room.epoch:
+                self._begin_anew(room, read.epoch, changes.head, "the epoch changed")
                 continue
-            self._note_vain(room, changes)
-            # Another read may have moved the room while this one was on its way.
-            fresh = [row for row in changes.rows if row.revision > room.head]
+            self._note_vain(room, changes, before)
+            head, rows = changes.head, changes.rows
             if (
-                room.head > changes.head.revision
-                or (fresh and fresh[0].revision != room.head + 1)
-                or (changes.head.revision > room.head and not fresh)
+                before.revision > head.revision
+                or (rows and rows[0].revision != before.revision + 1)
+                or (head.revision > before.revision and not rows)
             ):
-                self._begin_anew(room, epoch, changes.head, "the log has a hole")
+                self._begin_anew(room, read.epoch, head, "the log has a hole")
                 continue
-            if fresh:
+            if fresh := [row for row in rows if row.revision > room.head]:
                 log.debug(
                     "relaying", extra=fields(restaurant=room.slug, revision=fresh[-1].revision, changes=len(fresh))
                 )
                 self._hub.take(room, [encoded(row) for row in fresh])
                 self._count(room, fresh, heard[room.restaurant_id], asked_at, read_at)
-            if room.head < changes.head.revision:
+            if room.head < head.revision:
                 self.ring(room.restaurant_id)
-            self._hub.note_staff(room, changes.head.staff)
-            if room.messages > changes.head.messages:
-                room.recount_messages(changes.head.messages)  # a snapshot has told of this history before
-            elif room.messages < changes.head.messages:
+            if head.staff != before.staff:
+                self._hub.note_staff(room, head.staff)
+            if before.messages > head.messages:
+                room.recount_messages(head.messages)  # a snapshot has told of this history before
+            elif room.messages < head.messages:
                 behind[room.restaurant_id] = room.messages
-        if behind:
-            self._pass_on(await self._database.read_messages(behind))
-            # What could not be read is older than a minute, or went in a crash; nobody looks for it any longer.
-            for room in rooms:
-                if room.restaurant_id in behind:
-                    room.skip_messages(read[room.restaurant_id].head.messages)
+        return behind
 
-    def _note_vain(self, room: Room, changes: Changes) -> None:
-        found = changes.rows or changes.head != (room.head, room.messages, room.staff)
+    @staticmethod
+    def _note_vain(room: Room, changes: Changes, before: Head) -> None:
+        found = changes.rows or changes.head != before
         room.vain_reads = 0 if found else room.vain_reads + 1
         room.read_after = time.monotonic() + VAIN_DELAY if room.vain_reads >= VAIN_READS else 0.0
 
@@ -183,3 +251,7 @@ class Reader:
                 if fresh:
                     room.pass_on(fresh)
                     self._hub.fan_out(room)
+
+
+def _cursors(places: Iterable[Place]) -> dict[int, int]:
+    return {place.room.restaurant_id: place.head.revision for place in places}

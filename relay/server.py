@@ -94,7 +94,7 @@ class Relay:
         self.ways = Ways()
         self.reader = Reader(self.database, self.hub, self.ways, self.tracing)
         self.listener = Listener(self.database, self.hub, settings, self.reader)
-        self.writer = Writer(self.database, settings, self.reader.ring, self.ways, self.tracing)
+        self.writer = Writer(self.database, settings, self.reader, self.ways, self.tracing)
         self.reads = Reads(self.database, settings)
         self.syncer = Syncer(self.database, self.reads, self.hub, settings, self.reader.ring)
         self.checksums = Checksums(self.database, settings, self.reader.ring)

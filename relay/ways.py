@@ -97,14 +97,18 @@ class Ways:
         self.trails: dict[int, Trail] = {}
 
     def commit(
-        self, begun: float, mutations: Sequence[Mutation], answers: Sequence[Answer], received: Sequence[float]
+        self,
+        begun: float,
+        committed: float,
+        mutations: Sequence[Mutation],
+        answers: Sequence[Answer],
+        received: Sequence[float],
     ) -> None:
-        """Take a batch that is committed now; `begun`, and when each mutation was `received`, as in time.monotonic().
+        """Take a batch. When it was `begun`, and each mutation `received`, is of time.monotonic().
 
         Of a large batch the last ones: more are not kept of one restaurant, and it costs them next to nothing.
         """
-        committed = time.time()
-        clock = committed - time.monotonic()
+        clock = time.time() - time.monotonic()
         for mutation, answer, at in zip(mutations[-WAYS:], answers[-WAYS:], received[-WAYS:], strict=True):
             revision = answer.revision
             if answer.code != "OK" or not revision or mutation.type not in CHANGING:

@@ -12,7 +12,7 @@ import random
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 from . import metrics
 from .actors import Actors, note_of
 from .answers import Answer
-from .database import Database
+from .database import Applied, Database
 from .errors import DatabaseUnavailable, LockedOut, Refusal
 from .logs import fields
 from .pending import Pending, new_batch_id
 from .protocol import Mutation
+from .reader import Behind, Reader
 from .settings import Settings
 from .ways import Ways
 
@@ -45,22 +46,17 @@ FAILING, FAILING_SECONDS = 2, 10.0  # attempts in a row that the database refuse
 
 
 class Writer:
-    """The way of every mutation into the database. `ring` is called with each restaurant that was committed to."""
+    """The way of every mutation into the database. The reader is told of each restaurant that was committed to."""
 
     def __init__(
-        self,
-        database: Database,
-        settings: Settings,
-        ring: Callable[[int], None],
-        ways: Ways,
-        tracing: Tracing | None = None,
+        self, database: Database, settings: Settings, reader: Reader, ways: Ways, tracing: Tracing | None = None
     ) -> None:
         self._database = database
         self._ways = ways
         self._tracing = tracing
         self._actors = Actors()
         self._settings = settings
-        self._ring = ring
+        self._reader = reader
         self._queues: dict[int, deque[Pending]] = {}  # by restaurant; whose turn it is comes first
         self._queued_count = 0
         self._lane: deque[Pending] = deque()
@@ -253,7 +249,7 @@ class Writer:
         begun = time.monotonic()
         try:
             with self._tracing.batch([p.span for p in batch]) if self._tracing else nullcontext() as traceparents:
-                answers = await self._apply(batch, traceparents, isolate=isolate)
+                applied, then = await self._apply(batch, traceparents, isolate=isolate)
         except LockedOut:
             # The sum of its waits was too long. Nobody can say for whom, so each restaurant is tried on its own.
             if isolate:
@@ -281,31 +277,32 @@ class Writer:
             return False
         if isolate:
             self._lane_size = min(LANE_BATCH, self._lane_size * 2)
-        # Before the answers go out: while they are written, the database reads already.
-        for restaurant_id in {p.mutation.restaurant_id for p in batch}:
-            self._ring(restaurant_id)
-        for pending, answer in zip(batch, answers, strict=True):
+        if applied.read is None:  # before the answers go out: while they are written, the database reads already
+            self._reader.ring_all(p.mutation for p in batch)
+        for pending, answer in zip(batch, applied.answers, strict=True):
             pending.settle(answer)
             pending.held = isolate and not pending.answer.done()
         if left := [p for p in batch if not p.answer.done()]:
             again(left)
-        self._count(batch, answers, begun)
+        self._count(batch, applied, begun)
+        if applied.read is not None:
+            self._reader.take(then, applied.read, applied.at)
         return any(p.held for p in batch)
 
-    def _count(self, batch: Sequence[Pending], answers: Sequence[Answer], begun: float) -> None:
+    def _count(self, batch: Sequence[Pending], applied: Applied, begun: float) -> None:
         """Count a batch that is committed and answered; a fault in here must not have it done again."""
-        seconds = time.monotonic() - begun
+        seconds = applied.at - time.time() + time.monotonic() - begun
         metrics.BATCH.observe(len(batch))
         metrics.COMMIT.observe(seconds)
         log.debug("committed", extra=fields(mutations=len(batch), milliseconds=round(seconds * 1000, 1)))
         try:
-            self._ways.commit(begun, [p.mutation for p in batch], answers, [p.since for p in batch])
+            self._ways.commit(begun, applied.at, [p.mutation for p in batch], applied.answers, [p.since for p in batch])
         except Exception:
             log.exception("it could not be noted when a batch was committed")
 
     async def _apply(
         self, batch: list[Pending], traceparents: list[str | None] | None, *, isolate: bool
-    ) -> list[Answer]:
+    ) -> tuple[Applied, Behind]:
         """Apply once, whatever happens to the connection: the batch's id tells whether it was committed."""
         batch_id = new_batch_id()
         mutations = [p.mutation for p in batch]
@@ -313,13 +310,16 @@ class Writer:
         started, began = time.monotonic(), time.time()  # only the latter goes on while a machine sleeps
         sent = False
         while True:
+            then = self._reader.behind(mutations, at_rest=not self._queues)
             try:
-                answers, noted = await self._database.apply(
-                    batch_id, mutations, isolate=isolate, note=note_of(new), traceparents=traceparents
+                applied = await self._database.apply(
+                    batch_id, mutations, isolate=isolate, note=note_of(new), traceparents=traceparents, then=then.asked
                 )
             except DatabaseUnavailable as error:
                 self._note_failure()
-                if not error.sent:
+                if error.sent:
+                    self._reader.ring_all(mutations)
+                else:
                     self._say_away(batch)
                 if error.sent and not sent:
                     log.warning(
@@ -335,13 +335,13 @@ class Writer:
                     raise
                 self._note_failure()
             else:
-                if noted:
+                if applied.noted:
                     self._actors.know(new)
-                if any(answer.short for answer in answers):
+                if any(answer.short for answer in applied.answers):
                     self._note_failure()
-                elif any(answer.applied for answer in answers):
+                elif any(answer.applied for answer in applied.answers):
                     self._failures = 0
-                return answers
+                return applied, then
             if time.monotonic() - started > UNKNOWN_SECONDS and all(p.mutation.id for p in batch):
                 raise DatabaseUnavailable("it cannot be known whether a batch was committed")
             await asyncio.sleep(AWAY_DELAY)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ import uvloop
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from relay.exchange import Statement, exchange, is_refusal, numbered
+from relay.exchange import Results, Statement, exchange, is_refusal, numbered
 from tests.cluster import TestCluster
 from tests.proxy import proxied
 from tests.waiting import until, wait_until
@@ -37,7 +38,7 @@ async def connected(conninfo: str) -> AsyncIterator[AsyncConnection[TupleRow]]:
 async def ask(connection: AsyncConnection[TupleRow], *asked: Asked, seconds: float = PATIENCE) -> list[list[Any]]:
     statements = [Statement(connection, *one) for one in asked]
     results = await exchange(connection.pgconn, statements, seconds)
-    return [one.rows(result) for one, result in zip(statements, results, strict=True)]
+    return [one.rows(result) for one, result in zip(statements, results.committed, strict=True)]
 
 
 async def asleep(conninfo: str) -> None:
@@ -85,6 +86,61 @@ async def test_an_error_at_the_end_of_the_transaction_is_a_refusal(database: str
         assert notes(database) == []
         await ask(connection, (NOTE, ["a"]))
         assert notes(database) == ["a"]
+
+
+async def both(
+    connection: AsyncConnection[TupleRow], first: Asked, behind: Asked, seconds: float = PATIENCE
+) -> Results:
+    made = [Statement(connection, *one) for one in (first, behind)]
+    return await exchange(connection.pgconn, made[:1], seconds, made[1:])
+
+
+async def test_what_is_behind_sees_what_was_committed_before_it(database: str) -> None:
+    async with connected(database) as connection:
+        await connection.execute("alter table notes add stamped text")
+        await connection.execute(
+            "create function stamp() returns trigger language plpgsql as"
+            " 'begin update notes set stamped = ''at the end'' where note = new.note; return null; end'"
+        )
+        await connection.execute(
+            "create constraint trigger late after insert on notes deferrable initially deferred"
+            " for each row execute function stamp()"
+        )
+        before = time.time()
+        results = await both(connection, (NOTE, ["a"]), ("select stamped from notes", []))
+        assert results.behind is not None
+        assert results.behind[0].get_value(0, 0) == b"at the end"
+        assert before <= results.at <= time.time()
+        assert await ask(connection, ("select 1", [])) == [[(1,)]]
+
+
+async def test_what_fails_behind_leaves_what_was_committed_alone(database: str) -> None:
+    async with connected(database) as connection:
+        results = await both(connection, (NOTE, ["a"]), ("select 1 / %s", [0]))
+        assert results.behind is None
+        assert results.committed[0].command_tuples == 1
+        assert notes(database) == ["a"]
+        assert await ask(connection, ("select 1", [])) == [[(1,)]]
+
+
+async def test_what_is_refused_is_refused_whatever_is_behind(database: str) -> None:
+    async with connected(database) as connection:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await both(connection, ("select 1 / %s", [0]), (NOTE, ["b"]))
+        assert notes(database) == ["b"]
+        assert await ask(connection, ("select 1", [])) == [[(1,)]]
+
+
+async def test_a_commit_is_known_though_the_connection_ends_behind_it(database: str) -> None:
+    async with connected(database) as connection:
+        results = await both(connection, (NOTE, ["a"]), ("select pg_sleep(%s)", [PATIENCE]), seconds=0.5)
+        assert (results.committed[0].command_tuples, results.behind) == (1, None)
+        assert connection.closed
+    async with connected(database) as connection:
+        results = await both(connection, (NOTE, ["b"]), ("select pg_terminate_backend(pg_backend_pid())", []))
+        assert (results.committed[0].command_tuples, results.behind) == (1, None)
+        assert connection.closed
+    assert notes(database) == ["a", "b"]
 
 
 async def test_what_fills_every_buffer_on_the_way_goes_both_ways(database: str) -> None:

@@ -24,7 +24,7 @@ def commit(ways: Ways, begun: float, revision: int, client_id: str = "till", typ
     mutation = Mutation(1, client_id, None, type_, "update", "{}", None)
     answer = Answer("OK", None, None, revision, 1, None)
     monotonic = begun - time.time() + time.monotonic()
-    ways.commit(monotonic, [mutation], [answer], [monotonic - 0.1])
+    ways.commit(monotonic, time.time(), [mutation], [answer], [monotonic - 0.1])
 
 
 def take(ways: Ways, first: int, last: int, *, written: float = 100.0, restaurant_id: int = 1) -> None:

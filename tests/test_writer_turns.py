@@ -6,6 +6,7 @@ from typing import cast
 
 from relay.database import Database
 from relay.protocol import Mutation
+from relay.reader import Reader
 from relay.settings import Settings
 from relay.ways import Ways
 from relay.writer import BATCH_CHARACTERS, Writer
@@ -16,7 +17,7 @@ def mutation(restaurant_id: int, characters: int) -> Mutation:
 
 
 async def test_one_sale_does_not_wait_for_all_photographs_of_another_restaurant() -> None:
-    writer = Writer(cast("Database", None), Settings.read({}), lambda _: None, Ways())
+    writer = Writer(cast("Database", None), Settings.read({}), cast("Reader", None), Ways())
     for _ in range(50):
         writer.submit(mutation(1, BATCH_CHARACTERS // 3))
     writer.submit(mutation(2, 10))
