@@ -15,7 +15,14 @@ from tests.relays import RelayProcess
 from tests.waiting import until
 
 # No ping of the relay's own disturbs a conversation.
-SETTINGS = {"RELAY_MAX_MESSAGE_BYTES": str(LIMIT), "RELAY_HEARTBEAT_SECONDS": "300"}
+SETTINGS = {
+    "RELAY_MAX_MESSAGE_BYTES": str(LIMIT),
+    "RELAY_HEARTBEAT_SECONDS": "300",
+    # A neighbour that measures all the time, beside whoever sends what he likes, would be refused after ten seconds.
+    "RELAY_TERMINAL_MESSAGES": "0",
+    "RELAY_RESTAURANT_MESSAGES": "0",
+    "RELAY_RESTAURANT_BYTES": "0",
+}
 
 
 def complaints(log: str) -> list[str]:
