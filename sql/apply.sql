@@ -250,6 +250,7 @@ set enable_seqscan = off set enable_mergejoin = off set enable_hashjoin = off as
 declare
   v_results pos.result[];
   v_refused jsonb;
+  v_void text;
 begin
   -- Here, and not only in the relay's session: behind a pooler that would be anybody's. Whoever asks for more than a
   -- commit on the disk has a reason.
@@ -277,9 +278,16 @@ begin
 
   -- The short way first. In it everything fails together, so then it is done again, one restaurant after the other. (A
   -- block, and not a block for each mutation: 64 subtransactions are what PostgreSQL keeps in memory.)
-  if not p_isolate and cardinality(p_restaurant_ids) > 1 then
+  if not p_isolate then
     begin
-      v_results := pos.apply_together(p_restaurant_ids, p_client_ids, p_mutation_ids, p_types, p_actions, p_bodies, p_if_versions, p_roles);
+      if cardinality(p_restaurant_ids) > 1 then
+        v_results := pos.apply_together(p_restaurant_ids, p_client_ids, p_mutation_ids, p_types, p_actions, p_bodies, p_if_versions, p_roles);
+      else
+        v_void := pos.enter(p_restaurant_ids[1]);
+        v_results[1] := pos.mutate_entered(p_restaurant_ids[1], p_client_ids[1], p_mutation_ids[1], p_types[1], p_actions[1],
+                                           p_bodies[1]::jsonb, p_if_versions[1], p_roles[1]);
+        v_void := pos.leave(p_restaurant_ids[1]);
+      end if;
     exception
       when lock_not_available or deadlock_detected or serialization_failure then
         -- One wait a batch: now whoever is held up is left out at once.
