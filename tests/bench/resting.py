@@ -28,6 +28,7 @@ CHANGE = (
     '{"id":"bench","n":{n},"t":{t},"pad":"' + PAD + '"}}}'
 )
 PAYLOAD = "asyncio loop, row in NOTIFY"
+LOGGED = "the same, with log and ledger"
 
 
 def rest(ground: Ground) -> Iterator[Line]:
@@ -35,17 +36,21 @@ def rest(ground: Ground) -> Iterator[Line]:
     sizes = ground.sizes
     relay: list[dict[str, Any]] = []
     payload: list[dict[str, Any]] = []
+    logged: list[dict[str, Any]] = []
     conninfo = beside(ground).conninfo
-    _add_table(conninfo)
     by_name = {server.name: server for server in beside(ground).servers}
-    for number in range(sizes.rounds):
-        for found, name in ((relay, servers.RELAY), (payload, servers.PLAIN)):
-            ground.tell(f"rest: {name}, round {number + 1} of {sizes.rounds}")
-            found.append(_measure(ground, by_name[name]))
-    yield Line("rest", "p50 ms", _part(relay, "p50"), PAYLOAD, _part(payload, "p50"), Reach(4))
-    yield Line("rest", "p99 ms", _part(relay, "p99"), PAYLOAD, _part(payload, "p99"), Reach(12))
-    more = tuple(a - b for a, b in zip(_part(relay, "p50"), _part(payload, "p50"), strict=True))
-    yield Line("rest", "p50 ms more than that", more, reach=Reach(1))
+    _add_table(conninfo, 1)
+    with servers.plain(conninfo, LOGGED, _add_restaurant(conninfo)) as loop:
+        loop.wait()
+        for number in range(sizes.rounds):
+            for found, server in ((relay, by_name[servers.RELAY]), (payload, by_name[servers.PLAIN]), (logged, loop)):
+                ground.tell(f"rest: {server.name}, round {number + 1} of {sizes.rounds}")
+                found.append(_measure(ground, server))
+    for what, part, reach in (("p50 ms", "p50", Reach(4)), ("p99 ms", "p99", Reach(12))):
+        yield Line("rest", what, _part(relay, part), PAYLOAD, _part(payload, part), reach)
+        yield Line("rest", what, _part(relay, part), LOGGED, _part(logged, part))
+    more = tuple(a - b for a, b in zip(_part(relay, "p50"), _part(logged, "p50"), strict=True))
+    yield Line("rest", "p50 ms more than with log and ledger", more, reach=Reach(1))
     yield Line("rest", "p50 ms, a terminal's first", _part(relay, "first"), PAYLOAD, _part(payload, "first"))
     ground.tell("rest: where the time goes")
     taken = _traced(ground, conninfo)
@@ -79,9 +84,18 @@ def _traced(ground: Ground, conninfo: str) -> dict[str, list[float]]:
         return dict(json.loads(Path(file.name).read_text()))
 
 
-def _add_table(conninfo: str) -> None:
+def _add_restaurant(conninfo: str) -> int:
+    """One of its own for the reference with a log: what is changed in it wakes no terminal of the relay's."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.execute("select pos.update_table(1, 'add', %s, 'bench')", (json.dumps(TABLE),))
+        made = "insert into pos.restaurants (slug, name) values ('logged', 'L') returning restaurant_id"
+        (restaurant_id,) = connection.execute(made).fetchone() or (0,)
+    _add_table(conninfo, restaurant_id)
+    return int(restaurant_id)
+
+
+def _add_table(conninfo: str, restaurant_id: int) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("select pos.update_table(%s, 'add', %s, 'bench')", (restaurant_id, json.dumps(TABLE)))
 
 
 def _part(runs: list[dict[str, Any]], name: str) -> tuple[float, ...]:

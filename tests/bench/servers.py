@@ -184,9 +184,9 @@ def c(conninfo: str, *, joined: bool = False) -> Iterator[Server]:
 
 
 @contextmanager
-def plain(conninfo: str) -> Iterator[Server]:
-    """The asyncio loop."""
-    with _reference("plain", PLAIN, conninfo) as server:
+def plain(conninfo: str, name: str = PLAIN, restaurant_id: int = 0) -> Iterator[Server]:
+    """The asyncio loop; of a restaurant it writes log and ledger too."""
+    with _reference("plain", name, conninfo, *([str(restaurant_id)] * bool(restaurant_id))) as server:
         yield server
 
 
@@ -198,8 +198,8 @@ def send_text(conninfo: str) -> Iterator[Server]:
 
 
 @contextmanager
-def _reference(module: str, name: str, conninfo: str) -> Iterator[Server]:
+def _reference(module: str, name: str, conninfo: str, *more: str) -> Iterator[Server]:
     port = free_port()
-    command = [sys.executable, "-m", f"tests.bench.references.{module}", str(port), conninfo, channel(name)]
+    command = [sys.executable, "-m", f"tests.bench.references.{module}", str(port), conninfo, channel(name), *more]
     with process_of(name, command, port) as server:
         yield server

@@ -7,21 +7,19 @@ The notes are written to FILE when it ends: for each stage, the milliseconds eve
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from relay.__main__ import main
-from relay.database import Database
+from relay.database import Applied, Database
 from relay.hub import Hub
 from relay.writer import Writer
 
-STAGES = ("receive", "batch", "commit", "doorbell", "read", "write")
+STAGES = ("receive", "batch", "commit", "read", "write")
 MARK = re.compile(r'"t":\s*(\d{16,})')
 
 
@@ -40,24 +38,30 @@ def note(what: str, mark: int = 0) -> None:
     notes.append(Note(what, time.time_ns(), mark))
 
 
-def trace(owner: type, name: str, *, before: str = "", after: str = "") -> None:
-    """Note when a method is called and when it has done its work. AttributeError where it is no longer there."""
-    original: Callable[..., Any] = getattr(owner, name)
+def trace_apply() -> None:
+    """Note when a batch is sent, when it is committed, and when what is behind it was read."""
+    original = Database.apply
 
-    @functools.wraps(original)
-    async def waits(*args: Any, **more: Any) -> Any:
-        note(before)
-        result = await original(*args, **more)
-        note(after)
-        return result
+    async def apply(self: Database, *args: Any, **more: Any) -> Applied:
+        note("applying")
+        applied = await original(self, *args, **more)
+        notes.append(Note("committed", int(applied.at * 1e9)))
+        if applied.read is not None:
+            note("read")
+        return applied
 
-    @functools.wraps(original)
-    def returns(*args: Any, **more: Any) -> Any:
-        result = original(*args, **more)
-        note(after)
-        return result
+    Database.apply = apply  # type: ignore[method-assign]
 
-    setattr(owner, name, waits if before else returns)
+
+def trace_take() -> None:
+    """Note when a change has been written to every terminal."""
+    original = Hub.take
+
+    def take(self: Hub, *args: Any) -> None:
+        original(self, *args)
+        note("written")
+
+    Hub.take = take  # type: ignore[assignment, method-assign]
 
 
 def trace_submit() -> None:
@@ -73,18 +77,13 @@ def trace_submit() -> None:
 
 
 def stages(noted: list[Note], first: int) -> dict[str, list[float]]:
-    """Milliseconds of each stage, of every change that passed alone, but so many at first.
-
-    A stage can be negative: the doorbell may be heard before the commit's answer.
-    """
+    """Milliseconds of each stage, of every change that passed alone, but so many at first."""
     found: dict[str, list[float]] = {name: [] for name in STAGES}
     starts = [place for place, one in enumerate(noted) if one.what == "submitted" and one.mark]
     for place, end in list(zip(starts, [*starts[1:], len(noted)], strict=True))[first:]:
         part = noted[place:end]
-        times = [part[0].mark, part[0].at, *(_first(part, what) for what in ("applying", "applied"))]
-        written = _first(part, "written")
-        reads = [one for one in part if one.at <= written and one.what in ("reading", "read")]
-        times += [_last(reads, "reading"), _last(reads, "read"), written]
+        times = [part[0].mark, part[0].at]
+        times += [_first(part, what) for what in ("applying", "committed", "read", "written")]
         if all(times):
             for name, begun, done in zip(STAGES, times, times[1:], strict=False):
                 found[name].append((done - begun) / 1e6)
@@ -95,15 +94,10 @@ def _first(part: list[Note], what: str) -> int:
     return next((one.at for one in part if one.what == what), 0)
 
 
-def _last(part: list[Note], what: str) -> int:
-    return next((one.at for one in reversed(part) if one.what == what), 0)
-
-
 if __name__ == "__main__":
     trace_submit()
-    trace(Database, "apply", before="applying", after="applied")
-    trace(Database, "read_changes", before="reading", after="read")
-    trace(Hub, "take", after="written")
+    trace_apply()
+    trace_take()
     try:
         main(["serve"])
     finally:

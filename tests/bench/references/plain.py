@@ -1,8 +1,9 @@
 """A plain asyncio loop as the reference: what NOTIFY carries is framed once and written to every transport.
 
-The row is in NOTIFY's payload: a trigger puts it there. A terminal's change is written in a transaction of its own.
+The row is in NOTIFY's payload: a trigger puts it there. A terminal's change is written in a transaction of its own: by
+a bare UPDATE, or, where a restaurant is named, by the relay's function for it, with log and ledger.
 
-    python -m tests.bench.references.plain PORT CONNINFO CHANNEL
+    python -m tests.bench.references.plain PORT CONNINFO CHANNEL [RESTAURANT_ID]
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 import resource
 import sys
 from typing import cast
@@ -22,6 +24,7 @@ from relay.frames import encode
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 CHANGE = "update bench.tables set data = %s where channel = %s"
+LOGGED = """select pg_notify(%s, %s) from pos.update_table(%s, 'update', %s, %s, %s)"""
 terminals: set[Terminal] = set()
 changes: asyncio.Queue[tuple[Terminal, str]]
 
@@ -73,12 +76,18 @@ class Terminal(asyncio.Protocol):
         return bytes(byte ^ mask[place & 3] for place, byte in enumerate(masked)).decode()
 
 
-async def write(conninfo: str, channel: str) -> None:
+async def write(conninfo: str, channel: str, restaurant_id: int) -> None:
     async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
         await connection.execute("insert into bench.tables values (%s, '') on conflict do nothing", (channel,))
         while True:
             terminal, text = await changes.get()
-            await connection.execute(CHANGE, (text, channel))
+            if restaurant_id:
+                said = json.loads(text)
+                row = json.dumps(said["data"]["data"])
+                values = channel, text, restaurant_id, row, said["clientId"], said["id"]
+                await connection.execute(LOGGED, values)
+            else:
+                await connection.execute(CHANGE, (text, channel))
             if terminal in terminals:
                 terminal.transport.write(encode('{"type":"ACK","data":{}}')[0])
 
@@ -92,16 +101,16 @@ async def hear(conninfo: str, channel: str) -> None:
                 terminal.transport.write(frame)
 
 
-async def main(port: int, conninfo: str, channel: str) -> None:
+async def main(port: int, conninfo: str, channel: str, restaurant_id: int = 0) -> None:
     global changes
     changes = asyncio.Queue()
     server = await asyncio.get_running_loop().create_server(Terminal, "127.0.0.1", port, backlog=4096)
     async with server, asyncio.TaskGroup() as tasks:
         tasks.create_task(hear(conninfo, channel))
-        tasks.create_task(write(conninfo, channel))
+        tasks.create_task(write(conninfo, channel, restaurant_id))
 
 
 if __name__ == "__main__":
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    uvloop.run(main(int(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    uvloop.run(main(int(sys.argv[1]), sys.argv[2], sys.argv[3], *map(int, sys.argv[4:])))
