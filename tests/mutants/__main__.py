@@ -122,8 +122,12 @@ def try_out(mutant: Mutant) -> Outcome:
 
 
 def main(numbers: list[str]) -> int:
-    mutants = [Mutant.read(patch) for patch in sorted(Path(__file__).parent.glob("*.patch"))]
-    mutants = [one for one in mutants if not numbers or one.patch.name.partition("-")[0] in numbers]
+    by_number = {patch.name.partition("-")[0]: patch for patch in sorted(Path(__file__).parent.glob("*.patch"))}
+    wanted = [number.zfill(2) for number in numbers] or list(by_number)
+    if unknown := [number for number in wanted if number not in by_number]:
+        print(f"there is no mutant {' '.join(unknown)}; there are {' '.join(by_number)}")
+        return 2
+    mutants = [Mutant.read(by_number[number]) for number in wanted]
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     with copy_of_the_tree() as folder:
         status, output = run_tests(folder, tests, SECONDS * 2)
