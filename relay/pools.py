@@ -107,8 +107,12 @@ class Pool:
     async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
         """One of its connections. Raises DatabaseUnavailable when there is none, or when it breaks."""
         try:
-            async with self._pool.connection() as connection:
+            # Not by the pool's own `connection`: it commits at the end, which `exchange` has done.
+            connection = await self._pool.getconn()
+            try:
                 yield connection
+            finally:
+                await self._pool.putconn(connection)
         except PoolTimeout as error:
             raise DatabaseUnavailable(str(error), sent=False) from error
         except AWAY as error:
