@@ -69,3 +69,13 @@ def new_batch_id() -> uuid.UUID:
     """
     milliseconds = time.time_ns() // 1_000_000
     return uuid.UUID(int=milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62))
+
+
+def away() -> Refusal:
+    """Of what could not be tried."""
+    return Refusal("UNAVAILABLE", "the database is away; try again")
+
+
+def closing() -> Refusal:
+    """Of what comes, or still waits, when the relay leaves."""
+    return Refusal("UNAVAILABLE", "this relay is restarting; connect again and repeat")

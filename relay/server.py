@@ -48,6 +48,7 @@ log = logging.getLogger("relay.server")
 
 SCHEMA_DELAY = 1.0  # seconds between looks for a database that is not there yet
 CLOSE_SECONDS = 1.0  # for uvicorn's own end, after the drain
+LAST_SECONDS = 1.0  # of a drain, for the transactions that are under way (RELAY_STATEMENT_MS bounds one)
 
 
 class Server(uvicorn.Server):
@@ -203,7 +204,7 @@ class Relay:
         self.say_started()
 
     async def drain(self) -> None:
-        """Finish what was begun and close the terminals, each within half of `drain_seconds`."""
+        """Close the terminals and finish what was begun, each within half of `drain_seconds`."""
         self.connections.draining = True
         systemd.tell("STOPPING=1")
         half = self.settings.drain_seconds / 2
@@ -215,11 +216,16 @@ class Relay:
             log.warning(
                 "terminals are cut off: the drain took too long", extra=fields(terminals=len(self.connections.open))
             )
+        last = min(LAST_SECONDS, half / 2)
         try:
-            async with asyncio.timeout(half):
+            async with asyncio.timeout(half - last):
                 await self.writer.drain()
         except TimeoutError:
             log.warning("mutations are refused: the drain took too long", extra=fields(mutations=self.writer.pending))
+            # A transaction that is under way may yet be committed: its mutations get the answer that is true.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(last):
+                    await self.writer.hurry()
             self.writer.give_up()
 
 

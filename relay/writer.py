@@ -23,7 +23,7 @@ from .answers import Answer
 from .database import Applied, Database
 from .errors import DatabaseUnavailable, LockedOut, Refusal
 from .logs import fields
-from .pending import Pending, new_batch_id
+from .pending import Pending, away, closing, new_batch_id
 from .protocol import Mutation
 from .reader import Behind, Reader
 from .settings import Settings
@@ -67,7 +67,7 @@ class Writer:
         self._lane_queued = asyncio.Event()
         self._lane_size = LANE_BATCH
         self._failures, self._failed_at = 0, 0.0  # in a row, and when the last was
-        self._closing = False
+        self._closing = self._hurried = False
         self._idle = asyncio.Event()
 
     @property
@@ -88,7 +88,7 @@ class Writer:
     def submit(self, mutation: Mutation) -> asyncio.Future[Answer]:
         """Queue a mutation; the future brings its Answer (applied) or a Refusal. Raises Refusal when all is full."""
         if self._closing:
-            raise _closing()
+            raise closing()
         if self.full:
             raise Refusal("BUSY", "too many mutations are waiting; try again")
         pending = Pending(mutation, asyncio.get_running_loop().create_future())
@@ -111,10 +111,17 @@ class Writer:
             self._idle.clear()
             await self._idle.wait()
 
+    async def hurry(self) -> None:
+        """Refuse what waits, and return when what is with the database is answered: what is refused is never done."""
+        self._hurried = True
+        self._refuse(self._dequeue(self._queues), closing())
+        self._lane_queued.set()
+        await self.drain()
+
     def give_up(self) -> None:
         """Take no more, and refuse what waits: nobody is left without an answer."""
         self._closing = True
-        self._refuse((*self._taken, *self._dequeue(self._queues), *self._lane), _closing())
+        self._refuse((*self._taken, *self._dequeue(self._queues), *self._lane), closing())
         self._lane.clear()
         self._taken.clear()
         self._idle.set()
@@ -212,7 +219,7 @@ class Writer:
         Of one restaurant, for the next one must not wait for its locks; and one of each terminal at a time: whoever is
         held up must not be overtaken by its own next mutation.
         """
-        late = (p for p in self._lane if p.waited(self._settings.busy_seconds, self._failed_at))
+        late = (p for p in self._lane if self._hurried or p.waited(self._settings.busy_seconds, self._failed_at))
         self._refuse(late, Refusal("BUSY", "another transaction holds this row; try again"))
         firsts: dict[tuple[int, str], Pending] = {}
         for pending in self._lane:
@@ -260,7 +267,7 @@ class Writer:
             return True
         except DatabaseUnavailable as error:
             if error.sent:  # and it cannot be known whether it was committed: done again, it might be done twice
-                self._refuse(batch, _away())
+                self._refuse(batch, away())
             else:
                 await self._put_off(batch, isolate=isolate)
             return False
@@ -363,7 +370,7 @@ class Writer:
     def _say_away(self, batch: Sequence[Pending]) -> None:
         """The database is away: who repeats is told so at once, those that wait behind the batch too."""
         queued = self._dequeue(self._queues)
-        self._refuse((p for p in (*batch, *queued, *self._lane) if p.mutation.id), _away())
+        self._refuse((p for p in (*batch, *queued, *self._lane) if p.mutation.id), away())
         for pending in queued:
             if not pending.answer.done():
                 self._enqueue(pending)
@@ -372,7 +379,7 @@ class Writer:
     async def _put_off(self, batch: list[Pending], *, isolate: bool) -> None:
         """Nothing could be done: who repeats is told so, what nobody would repeat waits until it can be."""
         kept = [p for p in batch if not p.mutation.id]
-        self._refuse((p for p in batch if p.mutation.id), _away())
+        self._refuse((p for p in batch if p.mutation.id), away())
         if isolate:
             self._lane.extendleft(reversed(kept))
         else:
@@ -386,11 +393,3 @@ class Writer:
     def _refuse(batch: Iterable[Pending], refusal: Refusal) -> None:
         for pending in batch:
             pending.refuse(refusal)
-
-
-def _away() -> Refusal:
-    return Refusal("UNAVAILABLE", "the database is away; try again")
-
-
-def _closing() -> Refusal:
-    return Refusal("UNAVAILABLE", "this relay is restarting; connect again and repeat")
