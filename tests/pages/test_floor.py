@@ -201,6 +201,31 @@ async def test_a_table_is_reserved_and_the_guests_come(floor: Floor) -> None:
     assert "customer" not in (await floor.agree(window))["tables"]["5"]
 
 
+async def test_a_table_that_was_taken_while_the_name_was_typed_is_not_reserved(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    await window.open(5)
+    await window.button("Reserve").click()
+    dialog = window.page.get_by_role("dialog")
+    await dialog.get_by_label("Name").fill("Daw Mya")
+    await other.seat(5, 3)
+    await other.order("Mohinga")
+    await floor.agree(window, other)
+    await dialog.get_by_role("button", name="Reserve").click()
+    await expect(dialog.get_by_role("alert")).to_have_text("Guests were seated at table 5 meanwhile. Take another.")
+    await expect(dialog.get_by_label("Name")).to_have_value("Daw Mya")
+    table = (await floor.agree(window, other))["tables"]["5"]
+    assert (table["status"], table["guests"], len(table["orderItems"])) == ("occupied", 3, 1)
+    execute(floor.conninfo, "update pos.tables set status = 'reserved', customer = '\"Ko Ko\"' where number = 5")
+    await floor.agree(window, other)
+    await dialog.get_by_role("button", name="Reserve").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("Table 5 was reserved meanwhile for Ko Ko.")
+    execute(floor.conninfo, "update pos.tables set status = 'available' where number = 5")
+    await floor.agree(window, other)
+    await dialog.get_by_role("button", name="Reserve").click()
+    await expect(window.table(5)).to_contain_text("Daw Mya")
+    assert (await floor.agree(window, other))["tables"]["5"]["customer"] == "Daw Mya"
+
+
 async def test_tables_are_added_changed_and_deleted(floor: Floor) -> None:
     window, other = await floor.open(), await floor.open()
     await window.seat(8, 2)

@@ -2,7 +2,7 @@
 
 import { partyOf } from './acts.js'
 import { field, form, h, openDialog } from './dom.js'
-import { seenOf, when } from './figures.js'
+import { guestOf, seenOf, when } from './figures.js'
 import { unpaid } from './sales.js'
 import { T } from './texts.js'
 
@@ -73,20 +73,26 @@ function deleteTable(app, table) {
   })
 }
 
-/** Reserve a table. */
+/** Reserve a table. Where somebody else has taken it while the name was typed, that is said, and the name stays. */
 export function reserveDialog(app, table) {
-  openDialog(T.table.reserveTitle(table.number), (close) =>
-    form(
+  openDialog(T.table.reserveTitle(table.number), (close) => {
+    const hint = h('p.muted', { role: 'alert' })
+    return form(
       ({ guest, time }) => {
-        close()
         const now = app.terminal.tables.get(table.id)
+        if (now && now.status !== 'available') {
+          hint.textContent = now.status === 'reserved' ? T.table.reservedNow(now.number, guestOf(now)) : T.table.seatedNow(now.number)
+          return
+        }
+        close()
         if (now) app.acts.reserve(now, guest.trim(), time)
       },
       field(T.table.guestName, { name: 'guest', maxLength: 100, required: true }),
       field(T.table.time, { name: 'time', type: 'time' }),
+      hint,
       buttons(close, T.table.reserve),
-    ),
-  )
+    )
+  })
 }
 
 /** Free a table whose guests have left; asked first where an order would be lost. */

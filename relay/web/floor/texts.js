@@ -53,6 +53,8 @@ export const T = {
     more: 'One guest more',
     reserve: 'Reserve',
     reserveTitle: (number) => `Reserve table ${number}`,
+    reservedNow: (number, guest) => `Table ${number} was reserved meanwhile${guest ? ` for ${guest}` : ''}. Take another, or cancel that first.`,
+    seatedNow: (number) => `Guests were seated at table ${number} meanwhile. Take another.`,
     guestName: 'Name',
     time: 'Time',
     reservedFor: (name, time) => [name && `For ${name}`, time && `at ${time}`].filter(Boolean).join(' ') || 'Reserved',
