@@ -39,8 +39,10 @@ WARM = 1 / 4  # of the time, in which memory may still grow
 MOST_SLOPE = 1.0  # MiB an hour
 MOST_QUEUE = 0.1  # percent
 MOST_DESCRIPTORS = 20  # more at the end than after the warm-up: connections come and go
+# As a text of one length. As a number it reached 10,000 after 36 minutes, and the frames, a byte longer, another class
+# of sizes in Python's allocator: within three minutes twenty windows moved there, and each relay was 3.4 MiB larger.
 COUNT = """
-    update pos.tables as t set extra = jsonb_build_object('count', %(count)s::integer)
+    update pos.tables as t set extra = jsonb_build_object('count', lpad(%(count)s::text, 8, '0'))
     from pos.restaurants as r where r.slug = %(slug)s and r.restaurant_id = t.restaurant_id and t.id = 'count'
 """
 OPEN = """
