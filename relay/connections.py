@@ -17,6 +17,8 @@ from .parts import Leaving, Parts
 
 SLICE, SLICE_SECONDS = 50, 0.25  # terminals closed together in a drain, at least, and the pause between two slices
 SLICES = 12  # at most
+COMING = 1000  # terminals a second that come back, at most
+LEAST_DELAY = 0.5  # seconds, at least, that the longest of their delays is
 DRAINING = Closed("this relay is being stopped", 1)
 
 
@@ -64,10 +66,9 @@ class Connections(Parts):
         """Close every terminal with 1012 and a retry delay, in slices, so that they do not all come back at once."""
         self.draining = True
         leaving = list(self.open)
-        size = max(SLICE, -(-len(leaving) // SLICES))
-        spread = 0.5 + len(leaving) / 1000
+        size, longest = slices(len(leaving))
         for start in range(0, len(leaving), size):
-            delays = [random.uniform(0.2, spread) for _ in leaving]  # noqa: S311 - spreads load, keeps no secret
+            delays = [random.uniform(0.2, longest) for _ in leaving]  # noqa: S311 - spreads load, keeps no secret
             part = leaving[start : start + size]
             await asyncio.gather(*(one.leave(delay) for one, delay in zip(part, delays, strict=False)))
             if start + size < len(leaving):
@@ -81,6 +82,14 @@ class Connections(Parts):
         self.syncer.pay()
         back, self.back = self.back, asyncio.Event()
         back.set()
+
+
+def slices(terminals: int) -> tuple[int, float]:
+    """How many terminals are closed together, and the longest delay in seconds that one is told to come back after."""
+    size = max(SLICE, -(-terminals // SLICES))
+    # They should not come faster than the other relays take them in; that they are closed in slices spreads them too.
+    closing = SLICE_SECONDS * (max(0, terminals - 1) // size)
+    return size, max(LEAST_DELAY, terminals / COMING - closing)
 
 
 async def _refuse(scope: Scope, send: Send, closed: Closed) -> None:

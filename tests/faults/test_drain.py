@@ -47,8 +47,19 @@ async def test_terminals_are_closed_in_slices_and_told_to_come_back_one_after_th
         delays = [float(found[1]) for one in crowd if (found := DELAY.fullmatch(one.close_reason))]
         assert len(delays) == CROWD
         assert min(delays) >= 0.2
-        assert max(delays) <= 0.5 + CROWD / 1000
+        assert max(delays) <= 0.5
         assert len(set(delays)) > 1
+
+
+@pytest.mark.parametrize("terminals", [0, 1, 50, 51, 600, 601, 2_500, 3_000, 5_000, 20_000])
+def test_a_crowd_comes_back_as_soon_as_the_others_can_take_it_in(terminals: int) -> None:
+    size, longest = connections.slices(terminals)
+    parts = -(-terminals // size)
+    assert parts <= connections.SLICES
+    window = connections.SLICE_SECONDS * max(0, parts - 1) + longest
+    assert terminals / window <= connections.COMING
+    # And no later than that takes: at the end of a slice's own half second, or of the whole crowd's time.
+    assert longest == 0.5 or window == pytest.approx(terminals / connections.COMING)
 
 
 async def test_it_has_left_within_its_bound_whatever_holds_it_up(database: str) -> None:
