@@ -102,7 +102,7 @@ class Reader:
         if (
             at_rest
             and len(mutations) <= BEHIND_BATCH
-            and restaurants.isdisjoint((*self._dirty, *self._under_way))
+            and not any(one in self._dirty or one in self._under_way for one in restaurants)
             and all(one.type in CHANGING for one in mutations)
             and (places := self._places(restaurants))
         ):
