@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import psycopg
 
-from . import jwts
 from .errors import SettingsError
 from .findings import Connection, Finding, rows_of
 from .settings import Settings, is_loopback
@@ -52,6 +51,8 @@ async def _tokens(connection: Connection) -> Finding:
 
 
 def _keys(settings: Settings) -> Finding:
+    from . import jwts
+
     try:
         keys = jwts.read(settings.jwt_key)
     except SettingsError as error:

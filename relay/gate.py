@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import protocol
 from .auth import HOW_TO_SHOW, NOBODY, NOT_KNOWN, Identity, Shown, check_restaurant, digest
@@ -20,11 +20,13 @@ from .database import Database
 from .enrolments import Enrolments
 from .errors import DatabaseUnavailable, Refusal, Unauthorized, UnknownRestaurant, close_reason
 from .hub import Hub, Room
-from .jwts import Keys
 from .logs import fields
 from .protocol import Actor, Hello
 from .session import Session
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .jwts import Keys
 
 log = logging.getLogger("relay.gate")
 
@@ -64,7 +66,7 @@ class Gate:
         self._hub = hub
         self._most = settings.unidentified
         self._enrolments = Enrolments(database)
-        self._keys = Keys(settings.jwt_key, settings.jwt_audience) if settings.auth == "jwt" else None
+        self._keys = _keys(settings) if settings.auth == "jwt" else None
         self._strangers: dict[Session, None] = {}  # the oldest first
         self._inside: dict[Session, Identity] = {}
         self._doubtful: set[int] = set()  # restaurants whose tokens are to be looked up
@@ -239,6 +241,12 @@ class Gate:
         log.info("a terminal is shut out: %s", reason, extra=whose)
         session.role = NOBODY  # what it has sent and is not read yet counts no more
         session.close(POLICY, reason)
+
+
+def _keys(settings: Settings) -> Keys:
+    from .jwts import Keys  # only here: what verifies a signature is a fifth of all that a relay imports
+
+    return Keys(settings.jwt_key, settings.jwt_audience)
 
 
 def _place(session: Session, identity: Identity) -> int:

@@ -7,6 +7,8 @@ import hashlib
 import hmac
 import json
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -368,3 +370,9 @@ def test_keys_for_other_purposes_may_stand_beside(file: Path) -> None:
 def test_no_key_is_in_what_a_program_prints_of_it(file: Path) -> None:
     file.write_text(SECRET)
     assert SECRET not in repr(read(file))
+
+
+def test_a_relay_that_takes_no_signed_tokens_imports_nothing_that_verifies_them() -> None:
+    program = "import sys, relay.__main__; print({'jwt', 'relay.jwts'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "set()\n"
