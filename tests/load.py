@@ -40,7 +40,7 @@ class Till:
         self._slug = slug
         self._number = number
         self._sync = sync
-        self._pause = pause
+        self.pause = pause
         self._clears = clears
         self.acknowledged = 0
         self.cleared = 0
@@ -55,10 +55,10 @@ class Till:
             await self._count(self.acknowledged + 1, "update", {})
             self.acknowledged += 1
             if self._clears:
-                await slow_down(self._pause / 2)
+                await slow_down(self.pause / 2)
                 await self._done("UPDATE_ORDER", {"action": "clear"}, f"clear-{self.acknowledged}")
                 self.cleared += 1
-            await slow_down(self._pause / 2 if self._clears else self._pause)
+            await slow_down(self.pause / 2 if self._clears else self.pause)
 
     async def _count(self, count: int, action: str, row: dict[str, object]) -> None:
         body = {"action": action, "data": {"id": self.table, "count": count, "of": self._slug, **row}}

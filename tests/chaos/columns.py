@@ -7,7 +7,7 @@ tests/e2e/test_isolation.py. G3 runs in every chaos: people at psql who commit a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.chaos import faults
@@ -81,39 +81,45 @@ DEEP: Mapping[Fault, int] = {
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How fast changes come, and what is aimed at then."""
+
+    pause: float  # seconds between two counts of a till: twice 100 changes in it, and some thirty a second by others
+    p50: float  # milliseconds from commit to terminal
+    p99: float
+
+
+@dataclass(frozen=True)
 class Scale:
     """How many there are, and what is aimed at."""
 
-    pause: float  # seconds between two counts of a till: twice 100 changes in it, and some by others
+    paces: Sequence[Pace]  # whose latency is measured; the last one goes on in all that follows
     watchers: int  # light terminals whose latency is measured
-    seconds: float  # in which it is
-    p50: float  # milliseconds
-    p99: float
-    terminals: int  # light ones, in all that follows
-    storm_seconds: float
+    seconds: float  # in which it is, at each pace
+    terminals: int  # light ones, while readers stop and relays are deployed
     stopped: int  # readers
     rolls: int
+    cut_off: int  # light terminals, all at once
+    storm_seconds: float
 
 
 GOALS = Scale(
-    pause=2.0,
+    paces=[Pace(2.0, p50=10, p99=50)],
     watchers=400,
     seconds=15.0,
-    p50=10,
-    p99=50,
     terminals=1000,
-    storm_seconds=15,
     stopped=100,
     rolls=5,
+    cut_off=1000,
+    storm_seconds=15,
 )
 DEEP_GOALS = Scale(
-    pause=2.0,
+    paces=[Pace(8.0, p50=5, p99=25), Pace(2.0, p50=10, p99=50)],
     watchers=400,
     seconds=60.0,
-    p50=10,
-    p99=50,
-    terminals=5000,
-    storm_seconds=45,
+    terminals=1000,
     stopped=500,
     rolls=20,
+    cut_off=5000,
+    storm_seconds=45,
 )

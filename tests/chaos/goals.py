@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import psycopg
 
-from tests.chaos.columns import Scale
+from tests.chaos.columns import Pace, Scale
 from tests.chaos.history import heads_of
 from tests.chaos.lateness import watched
 from tests.chaos.readers import MEMORY_BYTES, flood_stopped_readers
@@ -75,6 +75,10 @@ class Scene:
     scale: Scale
     figures: list[Figure] = field(default_factory=list)
 
+    async def grow(self, terminals: int) -> None:
+        """So many look on from now on."""
+        await self.crowd.grow([self.world.nginx.url], self.world.slugs(), terminals, within=BACK_SECONDS)
+
     def show(self, goal: str, what: str, found: float, most: float, unit: str) -> None:
         self.figures.append(Figure(goal, what, found, most, unit))
         print(self.figures[-1], flush=True)
@@ -89,14 +93,17 @@ async def measure(seed: int, scale: Scale) -> list[Figure]:
     """All of it, one after the other. AssertionError where a guarantee fails."""
     options = {"track_commit_timestamp": "on", "log_line_prefix": "%u|%a|"}
     async with world(RESTAURANTS, direct=True, options=options) as whole, _looking_on() as crowd:
-        async with at_work(whole, seed, scale.pause) as staff:
+        async with at_work(whole, seed, scale.paces[0].pause) as staff:
             scene = Scene(whole, staff, crowd, scale)
-            await latency(scene)
-            await crowd.grow([whole.nginx.url], whole.slugs(), scale.terminals, within=BACK_SECONDS)
+            await scene.grow(scale.watchers)
+            for pace in scale.paces:
+                await latency(scene, pace)
+            await scene.grow(scale.terminals)
             await stopped_readers(scene)
+            await rolls(scene)
+            await scene.grow(scale.cut_off)
             await storm(scene, "nginx killed", kill_nginx)
             await storm(scene, "relays killed", kill_relays)
-            await rolls(scene)
         heads = await asyncio.to_thread(heads_of, whole.conninfo)
         await until(lambda: crowd.holds(heads), within=BACK_SECONDS, what="the crowd to hold the newest revisions")
         assert crowd.faults == [], crowd.faults[:5]
@@ -119,16 +126,18 @@ async def _looking_on() -> AsyncIterator[Crowd]:
 # G8
 
 
-async def latency(scene: Scene) -> None:
+async def latency(scene: Scene, goal: Pace) -> None:
     """From a change's commit to a terminal that has it, every delivery."""
     scale = scene.scale
-    await scene.crowd.grow([scene.world.nginx.url], scene.world.slugs(), scale.watchers, within=BACK_SECONDS)
+    for load in scene.staff.loads.values():
+        for till in load.tills:
+            till.pause = goal.pause
     await slow_down(SETTLE_SECONDS)
     async with watched() as lateness:
-        found, pace = await _latencies(scene, scale.seconds)
-    what = f"from commit to terminal at {pace:.0f} changes/s, {scale.watchers} terminals"
-    scene.show("G8", f"{what}: median", percentile(found, 0.5), scale.p50, "ms")
-    scene.show("G8", f"{what}: p99", percentile(found, 0.99), scale.p99, "ms")
+        found, speed = await _latencies(scene, scale.seconds)
+    what = f"from commit to terminal at {speed:.0f} changes/s, {scale.watchers} terminals"
+    scene.show("G8", f"{what}: median", percentile(found, 0.5), goal.p50, "ms")
+    scene.show("G8", f"{what}: p99", percentile(found, 0.99), goal.p99, "ms")
     late = [1000 * seconds for seconds in lateness.found]
     scene.show("G8", "of which the test itself is late: median", percentile(late, 0.5), math.inf, "ms")
     scene.show("G8", "of which the test itself is late: p99", percentile(late, 0.99), math.inf, "ms")
