@@ -22,6 +22,10 @@ from psycopg.rows import TupleRow
 # A statement and the values of its `%s`.
 Asked = tuple[LiteralString, Sequence[object]]
 
+# For what is behind a commit, from when that is known. Its statements are to have shorter bounds at the server: who is
+# hung up on is one connection less.
+BEHIND_SECONDS = 0.5
+
 OK = frozenset((pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY))
 
 
@@ -78,7 +82,8 @@ async def exchange(
 
     Raises psycopg.Error: of severity ERROR where the server has rolled back and goes on, another where it is not known
     what became of them. Then, after `seconds`, and when cancelled, the connection is closed: nobody can tell what would
-    come from it next. (psycopg would ask the server to cancel, and wait for that.) What is behind raises nothing.
+    come from it next. (psycopg would ask the server to cancel, and wait for that.) What is behind raises nothing, and
+    is waited for at most BEHIND_SECONDS.
     """
     pgconn.enter_pipeline_mode()
     answer = _Answer(pgconn, 2 if behind else 1)
@@ -90,8 +95,8 @@ async def exchange(
             for statement in behind:
                 statement.send(pgconn)
             pgconn.pipeline_sync()
-        async with asyncio.timeout(seconds):
-            await answer.all()
+        async with asyncio.timeout(seconds) as limit:
+            await answer.all(limit)
         pgconn.exit_pipeline_mode()
     except BaseException as error:
         pgconn.finish()
@@ -123,9 +128,14 @@ class _Answer:
         self._loop = asyncio.get_running_loop()
         self._complete: asyncio.Future[None] = self._loop.create_future()
         self._reads = self._writes = False
+        self._limit: asyncio.Timeout
 
-    async def all(self) -> None:
-        """Return when everything has been sent and answered. Raises psycopg.Error when it will not be."""
+    async def all(self, limit: asyncio.Timeout) -> None:
+        """Return when everything has been sent and answered. Raises psycopg.Error when it will not be.
+
+        When a transaction is over and another is behind it, the limit is moved.
+        """
+        self._limit = limit
         self._look()
         try:
             self._try(self._write)
@@ -189,6 +199,8 @@ class _Answer:
                 self._results = []
                 self._left -= 1
                 if self._left:
+                    if not self._limit.expired():
+                        self._limit.reschedule(self._loop.time() + BEHIND_SECONDS)
                     continue
                 self._complete.set_result(None)
                 return

@@ -18,6 +18,7 @@ from .errors import DatabaseUnavailable, OnlyStandby
 from .exchange import Asked, Statement, exchange, is_refusal
 
 CONNECT_SECONDS = 3  # libpq's connect_timeout, per host; whole seconds, at least 2
+BEHIND_SECONDS = 0.2  # for what goes behind a commit, which keeps those who wait for that
 POOL_SECONDS = 2.0  # to wait for a connection before the database counts as away
 
 T = TypeVar("T")
@@ -140,9 +141,9 @@ class Pool:
         """
         # Whom we hang up on works on: the server must end it by itself, and no later.
         statement_seconds = min(self._statement_seconds, seconds)
-        bounds = BOUNDS, (f"{self._lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms")
+        bounds, short = _bounds(self._lock_seconds, statement_seconds), _bounds(BEHIND_SECONDS, BEHIND_SECONDS)
         first = [Statement(connection, *one) for one in (bounds, *((before,) if before else ()), asked)]
-        later = [Statement(connection, *one) for one in ((bounds, behind) if behind else ())]
+        later = [Statement(connection, *one) for one in ((short, behind) if behind else ())]
         try:
             results = await exchange(connection.pgconn, first, seconds, later)
             return Committed(
@@ -157,6 +158,10 @@ class Pool:
                 raise
             connection.pgconn.finish()
             raise DatabaseUnavailable(str(error)) from error
+
+
+def _bounds(lock_seconds: float, statement_seconds: float) -> Asked:
+    return BOUNDS, (f"{lock_seconds * 1000:.0f}ms", f"{statement_seconds * 1000:.0f}ms")
 
 
 @asynccontextmanager

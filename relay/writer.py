@@ -317,7 +317,7 @@ class Writer:
         started, began = time.monotonic(), time.time()  # only the latter goes on while a machine sleeps
         sent = False
         while True:
-            then = self._reader.behind(mutations, at_rest=not self._queues)
+            then = self._reader.behind(mutations, at_rest=not self._queues and not self._closing)
             try:
                 applied = await self._database.apply(
                     batch_id, mutations, isolate=isolate, note=note_of(new), traceparents=traceparents, then=then.asked

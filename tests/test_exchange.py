@@ -88,11 +88,9 @@ async def test_an_error_at_the_end_of_the_transaction_is_a_refusal(database: str
         assert notes(database) == ["a"]
 
 
-async def both(
-    connection: AsyncConnection[TupleRow], first: Asked, behind: Asked, seconds: float = PATIENCE
-) -> Results:
+async def both(connection: AsyncConnection[TupleRow], first: Asked, behind: Asked) -> Results:
     made = [Statement(connection, *one) for one in (first, behind)]
-    return await exchange(connection.pgconn, made[:1], seconds, made[1:])
+    return await exchange(connection.pgconn, made[:1], PATIENCE, made[1:])
 
 
 async def test_what_is_behind_sees_what_was_committed_before_it(database: str) -> None:
@@ -131,16 +129,20 @@ async def test_what_is_refused_is_refused_whatever_is_behind(database: str) -> N
         assert await ask(connection, ("select 1", [])) == [[(1,)]]
 
 
-async def test_a_commit_is_known_though_the_connection_ends_behind_it(database: str) -> None:
+async def test_a_commit_is_known_long_before_the_end_of_what_is_behind_it(database: str) -> None:
     async with connected(database) as connection:
-        results = await both(connection, (NOTE, ["a"]), ("select pg_sleep(%s)", [PATIENCE]), seconds=0.5)
+        results = await both(connection, (NOTE, ["a"]), ("select pg_sleep(%s)", [PATIENCE / 2]))
         assert (results.committed[0].command_tuples, results.behind) == (1, None)
         assert connection.closed
+    assert notes(database) == ["a"]
+
+
+async def test_a_commit_is_known_though_the_connection_ends_behind_it(database: str) -> None:
     async with connected(database) as connection:
         results = await both(connection, (NOTE, ["b"]), ("select pg_terminate_backend(pg_backend_pid())", []))
         assert (results.committed[0].command_tuples, results.behind) == (1, None)
         assert connection.closed
-    assert notes(database) == ["a", "b"]
+    assert notes(database) == ["b"]
 
 
 async def test_what_fills_every_buffer_on_the_way_goes_both_ways(database: str) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from relay.database import Applied, Database
 from relay.errors import DatabaseUnavailable
+from relay.exchange import Asked
+from relay.pools import Pool
 from relay.protocol import Mutation
 from tests.relays import LocalRelay, local_relay
 from tests.terminals import agree, terminals
@@ -72,6 +74,19 @@ async def test_a_read_that_is_refused_behind_a_commit_is_made_again(
             await asyncio.gather(*(one.reaches(number, within=5.0) for one in made))
         assert len(reads) >= 3
         await agree(database, *made)
+
+
+async def test_a_read_behind_a_commit_has_short_bounds_of_its_own(database: str) -> None:
+    bounds: Asked = "select current_setting('lock_timeout'), current_setting('statement_timeout')", ()
+    pool = Pool(database, "write", 1, 5.0, lock_seconds=1.0)
+    await pool.open()
+    try:
+        async with pool.connection() as connection:
+            done = await pool.commit(connection, bounds, 10.0, behind=bounds)
+    finally:
+        await pool.close(1.0)
+    assert done.rows == [("1s", "5s")]
+    assert done.behind == [("200ms", "200ms")]
 
 
 async def test_a_commit_whose_answer_is_lost_is_shown_before_it_is_known_of(
