@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, LiteralString, NamedTuple
@@ -18,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from .answers import Answer
+from .doorbells import Doorbells
 from .errors import BatchFailed, DatabaseUnavailable, LockedOut, NotAllowed, OnlyStandby, UnknownRestaurant
 from .exchange import Asked, array
 from .logrows import Head, LogRead, read_of
@@ -38,7 +38,6 @@ LIVE_SECONDS = 10.0  # the reader's reads, 64 MiB of changes at most
 QUICK_SECONDS = 3.0  # what reads a few rows
 COMMIT_SECONDS = 5.0  # beyond what the statement may take
 CLOSE_SECONDS = 0.5  # for attempts to connect that are under way
-OWN_SECONDS = 1.0  # after a batch in which its doorbells may still be heard; then its backend may be another's
 STALE_SECONDS = 1.0  # a connection that fails sooner was dead before it was used
 WRITERS = 2  # connections: one for batches, one for restaurants that are held up
 LIVE = 3  # connections to read what changes, to sweep and to prove: no snapshot keeps them waiting
@@ -131,7 +130,7 @@ class Database:
         )
         self._pools = {"read": self._reads, "live": self._live, "write": self._writes}
         self.unreadable = Unreadable()
-        self._writing: dict[int, float] = {}  # backends that have our batches, and until when (time.monotonic())
+        self.doorbells = Doorbells()
         self._note_fails = False  # and that was said
 
     async def open(self) -> None:
@@ -269,7 +268,7 @@ class Database:
         )
         async with self._writes.connection() as connection:
             try:
-                with self._ringing(connection.info.backend_pid):
+                with self.doorbells.ring(connection.info.backend_pid, {m.restaurant_id for m in mutations}):
                     done, noted = await self._noting(connection, asked, note, then)
                 read = read_of(done.behind) if done.behind is not None else None
                 return Applied([Answer(*row) for row in done.rows], noted, done.at, read)
@@ -285,22 +284,6 @@ class Database:
                 message, constraint = error.diag.message_primary, error.diag.constraint_name
                 answer = Answer(f"SQLSTATE {error.sqlstate}", message, constraint, None, None, None)
                 return Applied([answer], noted=False, at=time.time())
-
-    def is_ours(self, backend_pid: int) -> bool:
-        """Whether a doorbell is of a batch that is with `apply`, or has just come back from it."""
-        return time.monotonic() < self._writing.get(backend_pid, 0.0)
-
-    @contextmanager
-    def _ringing(self, backend_pid: int) -> Iterator[None]:
-        """While a batch is with a backend, and a moment longer where all went well, its doorbells are ours."""
-        now = time.monotonic()
-        self._writing = {pid: until for pid, until in self._writing.items() if until > now} | {backend_pid: math.inf}
-        try:
-            yield
-        except BaseException:
-            del self._writing[backend_pid]  # what becomes of it now, nobody else tells of
-            raise
-        self._writing[backend_pid] = time.monotonic() + OWN_SECONDS
 
     async def close_batch(self, batch_id: uuid.UUID) -> bool:
         """Whether nothing of a batch was applied; then nothing ever will be under this id.

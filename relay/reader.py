@@ -77,13 +77,14 @@ class Reader:
     def hear(self, restaurant_id: int, backend_pid: int) -> None:
         """A backend rang the doorbell for a restaurant, if the number is one's."""
         self._swept.discard(restaurant_id)
-        # Of our own batches the writer tells as soon as they are committed.
-        if not self._database.is_ours(backend_pid):
+        # Of a batch of our own the writer tells as soon as it is committed.
+        if not self._database.doorbells.is_own(backend_pid, restaurant_id):
             self.ring(restaurant_id)
 
     def sweep(self, restaurant_id: int) -> None:
         """A restaurant is behind its head; that a doorbell was lost is noted where none has rung."""
-        if restaurant_id not in self._dirty and restaurant_id not in self._under_way:
+        is_known = restaurant_id in self._dirty or restaurant_id in self._under_way
+        if not is_known and not self._database.doorbells.will_ring(restaurant_id):
             self._swept.add(restaurant_id)
         self.ring(restaurant_id)
 
@@ -180,8 +181,8 @@ class Reader:
             changes = read.by_restaurant.get(room.restaurant_id)
             if changes is None or read.epoch is None:
                 continue
-            if room.window is not window:
-                # It began anew while this was read, which may be of the history before.
+            if room.window is not window or self._hub.rooms.get(room.restaurant_id) is not room:
+                # It began anew while this was read, which may be of the history before; or another was opened since.
                 self.ring(room.restaurant_id)
                 continue
             if read.epoch != room.epoch:

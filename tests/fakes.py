@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from relay.changes import encoded
 from relay.database import Database, Heads, State
+from relay.doorbells import Doorbells
 from relay.hub import Hub, Room
 from relay.logrows import ChangeRow, Changes, Head, LogRead
 from relay.session import Session
@@ -24,6 +25,7 @@ class FakeDatabase:
     """Restaurant 1 with a log; a read returns what was there when it began, once `gate` is open."""
 
     def __init__(self, head: int, size: int = 20) -> None:
+        self.doorbells = Doorbells()
         self.epoch = "e1"
         self.size = size
         self.log: dict[int, ChangeRow] = {}

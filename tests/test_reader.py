@@ -14,6 +14,7 @@ from relay.reader import Behind, Reader
 from relay.ways import Ways
 from tests.fakes import Syncing, heard
 
+BACKEND = 4711
 MUTATION = Mutation(1, "till", "m1", "UPDATE_TABLE", "update", "{}", None)
 
 
@@ -90,6 +91,50 @@ async def test_a_room_that_finds_its_head_meanwhile_is_read_again() -> None:
     parts.database.append(6)
     made.reader.take(then, LogRead(None, {}), 0.0)
     assert made.rung == [1]
+
+
+async def test_a_room_that_was_opened_anew_meanwhile_is_read() -> None:
+    made = await reading(5)
+    then = made.behind()
+    del made.parts.hub.rooms[1]  # nobody came back to it
+    made.parts.hub.open(1, "one")
+    made.parts.database.append(6)
+    made.reader.take(then, await made.read(5), 0.0)
+    assert made.rung == [1]
+
+
+async def test_only_a_batchs_own_doorbells_are_told_of_by_its_commit() -> None:
+    made = await reading(5)
+    with made.parts.database.doorbells.ring(BACKEND, {1}):
+        made.reader.hear(1, BACKEND)
+        assert made.rung == []
+        made.reader.hear(2, BACKEND)  # of a restaurant that somebody's trigger has changed
+        made.reader.hear(1, BACKEND + 1)
+        assert made.rung == [2, 1]
+    made.reader.hear(1, BACKEND)
+    assert made.rung == [2, 1]
+
+
+async def test_the_doorbells_of_a_batch_that_broke_are_heard() -> None:
+    made = await reading(5)
+    doorbells = made.parts.database.doorbells
+    # Two connections through a proxy that hides the backends' numbers.
+    one, other = doorbells.ring(BACKEND, {1}), doorbells.ring(BACKEND, {1})
+    with pytest.raises(ConnectionResetError), one, other:
+        raise ConnectionResetError
+    made.reader.hear(1, BACKEND)
+    assert made.rung == [1]
+
+
+async def test_what_a_batch_is_about_to_tell_counts_as_heard_of() -> None:
+    made = await reading(5)
+    with made.parts.database.doorbells.ring(BACKEND, {1}):
+        made.reader.hear(1, BACKEND)
+        made.reader.sweep(1)
+        assert not made.reader._swept
+        made.reader.sweep(2)
+    made.reader.sweep(1)
+    assert made.reader._swept == {1, 2}
 
 
 async def test_nothing_is_read_behind_what_is_read_anyway() -> None:

@@ -15,7 +15,7 @@ from relay.exchange import Asked
 from relay.pools import Pool
 from relay.protocol import Mutation
 from tests.relays import LocalRelay, local_relay
-from tests.terminals import agree, terminals
+from tests.terminals import Terminal, agree, terminals
 from tests.waiting import until
 
 RARE = 60.0  # seconds between two sweeps: only a doorbell, or the writer, can bring a change in time
@@ -87,6 +87,35 @@ async def test_a_read_behind_a_commit_has_short_bounds_of_its_own(database: str)
         await pool.close(1.0)
     assert done.rows == [("1s", "5s")]
     assert done.behind == [("200ms", "200ms")]
+
+
+async def test_what_a_trigger_changes_in_another_restaurant_is_shown_there_at_once(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("insert into pos.restaurants (slug, name) values ('other', 'Other')")
+        connection.execute(
+            "insert into pos.tables (restaurant_id, id, number, seats)"
+            " select restaurant_id, 't', 1, 4 from pos.restaurants"
+        )
+        connection.execute(
+            "create function pos.mirror() returns trigger language plpgsql security definer as $$ begin"
+            " update pos.tables set seats = new.seats where restaurant_id <> new.restaurant_id and seats <> new.seats;"
+            " return null; end $$"
+        )
+        connection.execute(
+            "create trigger z_mirror after update on pos.tables for each row execute function pos.mirror()"
+        )
+    async with (
+        local_relay(database, sweep_seconds=RARE) as relay,
+        Terminal(relay.url, "here") as here,
+        Terminal(f"{relay.url}?restaurant=other", "there") as there,
+    ):
+        revision = there.revision
+        for seats in range(5, 8):
+            await here.table("update", {"id": "t", "seats": seats})
+            revision += 1
+            await there.reaches(revision, within=5.0)
+        await agree(database, here)
+        await agree(database, there, slug="other")
 
 
 async def test_a_commit_whose_answer_is_lost_is_shown_before_it_is_known_of(
