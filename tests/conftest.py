@@ -17,6 +17,8 @@ from psycopg import sql
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.cluster import TestCluster, running_cluster
+from tests.nursery import Nursery
+from tests.relays import RelayProcess
 from tests.served import relay  # noqa: F401 - a fixture
 
 TEMPLATE = "relay_template"
@@ -84,6 +86,15 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, dict):
         return {_encodable(key): _encodable(each) for key, each in value.items()}
     return type(value)(map(_encodable, value)) if isinstance(value, (list, tuple)) else value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nursery() -> Iterator[None]:
+    """Let relay processes be forked, which takes a quarter of the CPU."""
+    RelayProcess.nursery = nursery = Nursery()
+    yield
+    RelayProcess.nursery = None
+    nursery.close()
 
 
 @pytest.fixture(scope="session")

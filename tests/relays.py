@@ -20,13 +20,14 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from relay.server import Relay
 from relay.settings import Settings
 from tests.cluster import free_port
+from tests.nursery import Forked, Nursery
 from tests.waiting import until
 
 
@@ -118,6 +119,7 @@ class RelayProcess(Reachable):
     """`relay serve` as a process of its own, in a process group of its own; `before` is a command that executes it."""
 
     before: tuple[str, ...] = ()
+    nursery: ClassVar[Nursery | None] = None  # what forks it instead, where nothing is to be executed
 
     def __init__(self, conninfo: str | None, *arguments: str, **environment: str) -> None:
         self.port = int(environment.pop("PORT", "") or free_port())
@@ -129,7 +131,7 @@ class RelayProcess(Reachable):
             **environment,
         }
         self._log = tempfile.NamedTemporaryFile(prefix="relay-log-", suffix=".txt")  # noqa: SIM115 - see close
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def log(self) -> str:
@@ -143,7 +145,10 @@ class RelayProcess(Reachable):
     def _spawn(self) -> None:
         command = [*self.before, sys.executable, "-m", "relay", "serve", *self._arguments]
         with Path(self._log.name).open("ab") as log:
-            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, process_group=0)
+            if self.nursery is not None and not self.before and not self._arguments:
+                self.process = self.nursery.relay(self._environment, log)
+            else:
+                self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, process_group=0)
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -160,6 +165,7 @@ class RelayProcess(Reachable):
         process = self.process
         assert process is not None
         await until(lambda: process.poll() is not None, within=within, what="the end of the relay process")
+        assert process.returncode is not None
         return process.returncode
 
     def close(self) -> None:
