@@ -23,7 +23,8 @@ import websockets
 
 from tests.waiting import until, wait_until
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# The first takes a fifth less CPU: it has no window of its own to draw beside the page.
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 STARTS_SECONDS = 40.0
 ANSWER_SECONDS = 20.0
 SIZE = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
