@@ -226,6 +226,19 @@ async def test_a_table_that_was_taken_while_the_name_was_typed_is_not_reserved(f
     assert (await floor.agree(window, other))["tables"]["5"]["customer"] == "Daw Mya"
 
 
+async def test_a_name_that_was_typed_for_a_table_that_is_gone_stays(floor: Floor) -> None:
+    window = await floor.open()
+    await window.open(5)
+    await window.button("Reserve").click()
+    dialog = window.page.get_by_role("dialog")
+    await dialog.get_by_label("Name").fill("Daw Mya")
+    execute(floor.conninfo, "delete from pos.tables where number = 5")
+    await expect(window.table(5)).to_have_count(0)
+    await dialog.get_by_role("button", name="Reserve").click()
+    await expect(dialog.get_by_role("alert")).to_have_text("Table 5 was deleted meanwhile. Take another.")
+    await expect(dialog.get_by_label("Name")).to_have_value("Daw Mya")
+
+
 async def test_tables_are_added_changed_and_deleted(floor: Floor) -> None:
     window, other = await floor.open(), await floor.open()
     await window.seat(8, 2)

@@ -80,12 +80,11 @@ export function reserveDialog(app, table) {
     return form(
       ({ guest, time }) => {
         const now = app.terminal.tables.get(table.id)
-        if (now && now.status !== 'available') {
-          hint.textContent = now.status === 'reserved' ? T.table.reservedNow(now.number, guestOf(now)) : T.table.seatedNow(now.number)
-          return
-        }
-        close()
-        if (now) app.acts.reserve(now, guest.trim(), time)
+        if (now?.status === 'available') {
+          close()
+          app.acts.reserve(now, guest.trim(), time)
+        } else if (!now) hint.textContent = T.table.deletedNow(table.number)
+        else hint.textContent = now.status === 'reserved' ? T.table.reservedNow(now.number, guestOf(now)) : T.table.seatedNow(now.number)
       },
       field(T.table.guestName, { name: 'guest', maxLength: 100, required: true }),
       field(T.table.time, { name: 'time', type: 'time' }),

@@ -55,6 +55,7 @@ export const T = {
     reserveTitle: (number) => `Reserve table ${number}`,
     reservedNow: (number, guest) => `Table ${number} was reserved meanwhile${guest ? ` for ${guest}` : ''}. Take another, or cancel that first.`,
     seatedNow: (number) => `Guests were seated at table ${number} meanwhile. Take another.`,
+    deletedNow: (number) => `Table ${number} was deleted meanwhile. Take another.`,
     guestName: 'Name',
     time: 'Time',
     reservedFor: (name, time) => [name && `For ${name}`, time && `at ${time}`].filter(Boolean).join(' ') || 'Reserved',
