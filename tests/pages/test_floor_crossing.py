@@ -8,7 +8,7 @@ from playwright.async_api import expect
 
 from tests.library.shops import execute
 from tests.pages.crossing import cut_off, deafened, pay, sales, table
-from tests.pages.floor import Floor
+from tests.pages.floor import Floor, Window
 from tests.relays import relay_process
 
 
@@ -130,6 +130,56 @@ async def test_a_table_that_somebody_adds_to_is_cleared_only_after_a_question(fl
         await window.button("Clear it").click()
         await floor.agree(window, other)
         assert table(floor.conninfo, 4)["status"] == "available"
+
+
+async def reserve(window: Window, number: int, guest: str, time: str) -> None:
+    await window.open(number)
+    await window.button("Reserve").click()
+    dialog = window.page.get_by_role("dialog")
+    await dialog.get_by_label("Name").fill(guest)
+    await dialog.get_by_label("Time").fill(time)
+    await dialog.get_by_role("button", name="Reserve").click()
+    await expect(dialog).to_have_count(0)
+
+
+async def test_guests_who_sit_down_while_their_table_is_reserved_keep_it(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    deaf = await deafened(window)
+    deaf.is_deaf = True
+    await other.seat(5, 3)
+    await other.order("Mohinga")
+    await other.agrees(floor.conninfo)
+    await reserve(window, 5, "Daw Mya", "19:30")
+    await deaf.misses('"CONFLICT"')
+    deaf.hear()
+    await expect(window.notice).to_contain_text("Table 5 was not reserved for yours")
+    await expect(window.notice).to_contain_text("Guests were seated there meanwhile (3 guests).")
+    await expect(window.notice).to_contain_text("You wanted: Reserved, Daw Mya, 19:30.")
+    await expect(window.notice.get_by_role("button")).to_have_text(["Understood"])
+    await floor.agree(window, other)
+    found = table(floor.conninfo, 5)
+    assert (found["status"], found["guests"], found["items"]) == ("occupied", 3, [("Mohinga", 1)])
+
+
+async def test_of_two_who_reserve_a_table_at_one_moment_the_second_is_told_and_keeps_the_name(floor: Floor) -> None:
+    window, other = await floor.open(), await floor.open()
+    deaf = await deafened(window)
+    deaf.is_deaf = True
+    await reserve(other, 5, "Ko Ko", "18:00")
+    await other.agrees(floor.conninfo)
+    await reserve(window, 5, "Daw Mya", "19:30")
+    await deaf.misses('"CONFLICT"')
+    deaf.hear()
+    await expect(window.table(5)).to_contain_text("18:00, Ko Ko")
+    await expect(window.notice).to_contain_text("Table 5 was not reserved for yours")
+    await expect(window.notice).to_contain_text("It was reserved meanwhile for Ko Ko at 18:00.")
+    await expect(window.notice).to_contain_text("You wanted: Reserved, Daw Mya, 19:30.")
+    await floor.agree(window, other)
+    remedy = window.notice.get_by_role("button", name="Reserve it for yours instead")
+    await expect(remedy).not_to_have_class(re.compile("primary"))
+    await remedy.click()
+    await expect(other.table(5)).to_contain_text("19:30, Daw Mya")
+    await expect(window.notice).to_have_count(0)
 
 
 async def test_a_dish_for_guests_who_were_cleared_away_seats_nobody(floor: Floor) -> None:

@@ -1,15 +1,15 @@
 // What was refused stays here until somebody has seen it: what they wanted, what is there now, and what to do.
 
-import { guestOf, money, quantityOf } from './figures.js'
+import { guestOf, money, quantityOf, when } from './figures.js'
 import { h, icon, keyed, say } from './dom.js'
-import { groupsOf, isFreeing, isNewTable, isOfLines, isOfOthers, isPaidTwice, isSale, linesOf, remediesOf } from './refusals.js'
+import { groupsOf, isFreeing, isNewTable, isOfLines, isOfOthers, isPaidTwice, isReserving, isSale, linesOf, remediesOf } from './refusals.js'
 import { currencyOf, dueOf, paidText, saleOf, unpaid } from './sales.js'
 import { T } from './texts.js'
 import { LIST_OF } from './versions.js'
 
 const SHOWN = 3
-// What makes a sale double, loses an order or is put on the bill of others is not what lies nearest.
-const CAREFUL = ['another', 'clear', 'others']
+// What makes a sale double, loses an order or a reservation or is put on the bill of others is not what lies nearest.
+const CAREFUL = ['another', 'clear', 'instead', 'others']
 
 /** What a refused mutation was about, for its headline. */
 function headlineOf(app, mutation) {
@@ -19,6 +19,7 @@ function headlineOf(app, mutation) {
   const N = T.notices.what
   if (isOfLines(mutation)) return N.lines(held?.number)
   if (isFreeing(mutation)) return N.freeing(row.number)
+  if (isReserving(mutation)) return N.reserving(held?.number ?? row.number)
   if (type === 'UPDATE_TABLE') return N.table(row.number ?? held?.number)
   if (type === 'UPDATE_MENU') return N.menu(row.name ?? held?.name)
   if (type === 'UPDATE_ORDER') return isSale(mutation) ? N.payment(row.tableNumber) : N.order(row.id)
@@ -28,8 +29,10 @@ function headlineOf(app, mutation) {
 function tableText(app, row) {
   const guests = row.status === 'occupied' && row.guests ? T.table.guests(row.guests) : guestOf(row)
   const total = row.orderItems?.length ? money(dueOf(app.terminal, row).total, app.currency) : ''
-  return T.notices.table(T.floor.status[row.status], guests, total)
+  return T.notices.table(T.floor.status[row.status], guests, row.status === 'reserved' && timeOf(row), total)
 }
+
+const timeOf = (row) => when(row.reservationTime) || row.reservationTime
 
 const dishText = (app, dish) => [dish.name, money(dish.price, app.currency)].join(', ')
 
@@ -48,6 +51,8 @@ function nowOf(app, mutation) {
   if (error.field === 'number') return T.notices.taken(number)
   const row = app.terminal.view[LIST_OF[type]].get(id)
   if (!row) return T.notices.deleted
+  if (isReserving(mutation) && row.status === 'reserved') return T.notices.reservedNow(guestOf(row), timeOf(row))
+  if (isReserving(mutation) && row.status === 'occupied') return T.notices.seatedNow(row.guests && T.table.guests(row.guests))
   const text = T.notices.now(type === 'UPDATE_TABLE' ? tableText(app, row) : dishText(app, row))
   if (!isOfOthers(mutation, row)) return text
   const sale = saleOf(app.terminal, data.data.orderId)
@@ -94,6 +99,7 @@ function adviceOf(app, { last }, remedies) {
     const row = app.terminal.view.tables.get(last.data.data.id)
     return row && saleOf(app.terminal, row.orderId) ? T.notices.linesPaid : T.notices.linesLater
   }
+  if (isReserving(last) && isConflict && !remedies.length) return T.notices.seatedAdvice
   if (isConflict) return T.notices.adviceOf[remedies[0]?.[0]] ?? T.notices.later
   if (code === 'GONE' && !remedies.length) return T.notices.later
   return T.notices.advice[code] ?? `${todo[0].toUpperCase()}${todo.slice(1)}.`

@@ -18,6 +18,7 @@ export const isNewTable = ({ type, data }) => type === 'UPDATE_TABLE' && data.ac
 export const isOfOthers = (mutation, now) =>
   isOfLines(mutation) && Boolean(mutation.data.data.orderId && now?.orderId) && mutation.data.data.orderId !== now.orderId
 export const isFreeing = ({ type, data }) => type === 'UPDATE_TABLE' && Boolean(data.meant?.sale)
+export const isReserving = ({ type, data }) => type === 'UPDATE_TABLE' && data.meant?.fields?.status === 'reserved'
 
 function keyOf(mutation) {
   const row = rowKeyOf(mutation)
@@ -61,6 +62,7 @@ function ofTable(app, { all, last }, now) {
   const again = () => all.forEach(({ data }) => acts.changeTableAgain(terminal.tables.get(now.id), data.data, data.meant))
   if (fields.status === 'available') return partyOf(now) === party ? [['clear', () => clearTable(app, now)]] : []
   if (all.every(({ data }) => Object.keys(data.meant.fields).every((name) => ['number', 'seats'].includes(name)))) return [['mine', again]]
+  if (isReserving(last) && now.status === 'reserved') return [['instead', again]]
   if (now.status !== 'occupied') return 'status' in fields ? [['mine', again]] : []
   if (now.orderItems?.length || !('guests' in fields)) return partyOf(now) === party ? [['mine', again]] : []
   return [['mine', () => acts.setGuests(now, fields.guests)]]
