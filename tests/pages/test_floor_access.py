@@ -8,12 +8,22 @@ from typing import Any
 import pytest_asyncio
 from playwright.async_api import expect
 
-from relay import terminals
+from relay import auth, terminals
+from relay.protocol import KINDS
 from tests.cluster import free_port
 from tests.library.shops import execute, ledger
+from tests.pages.crossing import query
 from tests.pages.floor import Floor, Window
 from tests.pages.windows import Windows
 from tests.relays import relay_process
+
+# What a notice says where the role is in the way.
+FORBIDDEN = (
+    "Nothing was changed: only a waiter's or a manager's terminal may change tables and their orders. "
+    "You wanted: Occupied, 2 guests.",
+    "Nothing was changed: only a manager's terminal may change the menu. You wanted: ",
+    "Nothing was changed: only a manager's terminal may change the settings. Not saved: Tax, percent: 1.",
+)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -74,26 +84,45 @@ async def test_what_was_not_sent_under_one_token_is_sent_under_the_next(guarded:
     assert list(ledger(guarded.conninfo).values()) == [1]
 
 
-async def test_what_a_role_may_not_do_is_refused_with_what_to_do(guarded: Floor, windows: Windows) -> None:
+async def test_what_a_role_may_not_do_is_refused_with_who_may(guarded: Floor, windows: Windows) -> None:
     window = await refused(guarded, windows)
-    await show_token(window, await terminals.add(guarded.conninfo, "default", "Bar 1", "terminal"))
+    await show_token(window, await terminals.add(guarded.conninfo, "default", "Bar 1", "manager"))
     await window.stands("live")
+    await guarded.relay.kill()
+    await window.stands("offline")
+    await window.seat(4, 2)
     await window.go("Menu")
     await window.page.locator(".dish-row", has_text="Mohinga").click()
     dialog = window.page.get_by_role("dialog")
     await dialog.get_by_label("Price").fill("1")
     await dialog.get_by_role("button", name="Save").click()
-    await expect(window.notice).to_contain_text("This terminal may not do that; ask a manager.")
-    await expect(window.page.locator(".dish-row", has_text="Mohinga")).to_contain_text("2,500 MMK")
-    await window.notice.get_by_role("button", name="Understood").click()
-    await expect(window.notice).to_have_count(0)
     await window.go("Settings")
     await window.page.get_by_label("Tax, percent").fill("1")
     await window.button("Save").click()
-    await expect(window.notice).to_contain_text("Not saved: Tax, percent: 1.")
+    execute(guarded.conninfo, "update pos.terminals set role = 'display'")
+    await guarded.relay.start()
+    notices = [window.notice.filter(has_text=text) for text in ("table 4", "Mohinga", "settings")]
+    for notice, told in zip(notices, FORBIDDEN, strict=True):
+        await expect(notice.locator(".notice-text")).to_contain_text(told)
+        await expect(notice).to_contain_text("Have it done there, or ask a manager to let this terminal do it.")
+        await expect(notice).not_to_contain_text("needs the role")
     await expect(window.page.get_by_role("status").filter(has_text="Saved")).to_have_count(0)
     await expect(window.page.get_by_label("Tax, percent")).to_have_value("5")
+    await window.go("Menu")
+    await expect(window.page.locator(".dish-row", has_text="Mohinga")).to_contain_text("2,500 MMK")
+    for notice in notices:
+        await notice.get_by_role("button", name="Understood").click()
+    await expect(window.notice).to_have_count(0)
     await guarded.agree(window)
+
+
+async def test_the_page_knows_what_each_role_may_do(floor: Floor) -> None:
+    window = await floor.open()
+    roles, types = [*auth.ROLES, auth.NOBODY], sorted(KINDS)
+    asked = f"select role, type, pos.may(role, type) from unnest(array{roles}) as role, unnest(array{types}) as type"
+    found = [list(row) for row in query(floor.conninfo, asked)]
+    answers = "([role, type]) => import('/floor/roles.js').then(({ may }) => [role, type, may(role, type)])"
+    assert [await window.page.evaluate(answers, [role, type_]) for role, type_, _ in found] == found
 
 
 async def test_a_token_that_is_forgotten_is_asked_for_again(guarded: Floor, windows: Windows) -> None:

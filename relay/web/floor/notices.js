@@ -3,6 +3,7 @@
 import { guestOf, money, quantityOf, when } from './figures.js'
 import { h, icon, keyed, say } from './dom.js'
 import { groupsOf, isFreeing, isNewTable, isOfLines, isOfOthers, isPaidTwice, isReserving, isSale, linesOf, remediesOf } from './refusals.js'
+import { rolesFor } from './roles.js'
 import { currencyOf, dueOf, paidText, saleOf, unpaid } from './sales.js'
 import { T } from './texts.js'
 import { LIST_OF } from './versions.js'
@@ -42,6 +43,7 @@ const linesText = (lines) => lines.map((line) => T.notices.line(line.name, quant
 function nowOf(app, mutation) {
   const { type, data, error } = mutation
   const { id, number } = data.data ?? {}
+  if (error.code === 'FORBIDDEN' && error.field === 'type') return T.notices.forbidden(type, rolesFor(type))
   if (isPaidTwice(mutation)) {
     const sale = app.terminal.view.orderHistory.get(id) ?? error.current
     if (sale?.status === 'void') return T.notices.voided(paidText(app, sale))

@@ -4,6 +4,8 @@ import { money } from './figures.js'
 
 const count = (number, one, many) => `${number} ${number === 1 ? one : many}`
 const short = (name) => (name.length > 28 ? `${name.slice(0, 27)}…` : name)
+const AREAS = { UPDATE_TABLE: 'tables and their orders', UPDATE_ORDER: 'the order history', UPDATE_MENU: 'the menu', UPDATE_SETTINGS: 'the settings' }
+const OWNERS = { display: "a display's", terminal: "a waiter's", manager: "a manager's" }
 
 export const T = {
   title: 'MiniPOS',
@@ -279,6 +281,7 @@ export const T = {
       order: (id) => (id ? `Your change of order ${id} was refused` : 'Your change of the order history was refused'),
       settings: () => 'Your change of the settings was refused',
     },
+    forbidden: (type, roles) => `Nothing was changed: only ${roles.map((role) => OWNERS[role]).join(' or ')} terminal may change ${AREAS[type]}.`,
     alreadyPaid: (paid) => `Already paid: ${paid}.`,
     voided: (paid) => `Already paid, and voided since: ${paid}.`,
     anotherOrder: 'There is an order with its id already.',
@@ -315,7 +318,7 @@ export const T = {
     advice: {
       GONE: 'Somebody deleted it. Add it again if it is wanted after all.',
       ORDER_ID_TAKEN: 'If it was one payment, leave it. If this money was taken too, record it as a sale of its own.',
-      FORBIDDEN: 'This terminal may not do that; ask a manager.',
+      FORBIDDEN: 'Have it done there, or ask a manager to let this terminal do it.',
     },
     remedies: {
       mine: 'Do mine all the same',
