@@ -180,6 +180,22 @@ async def test_a_payment_of_a_table_that_was_deleted_or_cleared_meanwhile_is_rec
     await expect(window.notice).to_have_count(0)
 
 
+async def test_a_payment_goes_by_the_number_that_its_table_gets_meanwhile(floor: Floor) -> None:
+    window = await floor.open()
+    await window.seat(4, 2)
+    await window.order("Mohinga")
+    await floor.agree(window)
+    await window.button("Pay").click()
+    dialog = window.page.get_by_role("dialog", name="Table 4 pays")
+    await expect(dialog).to_be_visible()
+    execute(floor.conninfo, "update pos.tables set number = 44 where number = 4")
+    dialog = window.page.get_by_role("dialog", name="Table 44 pays")
+    await dialog.get_by_role("button", name="Cash").click()
+    await expect(window.table(44)).to_contain_text("Free")
+    await floor.agree(window)
+    assert query(floor.conninfo, "select table_number, total from pos.order_history") == [(44, 2625)]
+
+
 async def test_who_takes_a_payment_is_told_that_somebody_else_has_taken_it(floor: Floor) -> None:
     window, other = await floor.open(), await floor.open()
     await window.seat(3, 2)

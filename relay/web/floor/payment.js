@@ -32,12 +32,13 @@ function sumsOf({ sums, percents }, currency) {
  * Take the payment. Where it changes meanwhile the new sum is shown, and paid only after somebody has agreed to it. Where the
  * guests have gone meanwhile, or their table, that is said; what was shown may still be recorded, for the money may be taken.
  */
-export function payDialog(app, { id, number }) {
+export function payDialog(app, { id }) {
   const { terminal } = app
   const first = terminal.tables.get(id)
   const party = partyOf(first)
   const before = saleOf(terminal, first.orderId)
   let shown = askedOf(app, first)
+  let { number } = first // who looks for the table finds it by its newest
   let isGone = false // there is no table to free
 
   const button = (classes, label, onclick) => h(`button.button${classes}`, { type: 'button', onclick }, label)
@@ -68,6 +69,8 @@ export function payDialog(app, { id, number }) {
 
   function check() {
     const table = terminal.tables.get(id)
+    number = table?.number ?? number
+    say(dialog.querySelector('h2'), T.table.payTitle(number))
     const isThere = table && partyOf(table) === party
     const now = isThere ? askedOf(app, table) : null
     const sale = saleOf(terminal, first.orderId)
