@@ -76,6 +76,27 @@ async def test_what_is_told_and_an_open_table_leave_each_other_room(floor: Floor
     await in_reach(window.notice.first.get_by_role("button").first, *panel)
 
 
+async def test_what_more_was_refused_is_said_before_what_is_shown(floor: Floor) -> None:
+    window = await floor.open(size=(360, 740))
+    await floor.relay.kill()
+    await window.stands("offline")
+    for number in (4, 5, 6, 7):
+        await window.seat(number, 2)
+        await window.page.keyboard.press("Escape")
+    execute(floor.conninfo, "update pos.tables set status = 'reserved' where number in (4, 5, 6, 7)")
+    await floor.relay.start()
+    await expect(window.notice).to_have_count(3)
+    more = window.page.get_by_text("1 more change was refused, shown when these are done.")
+    await in_reach(more)
+    told = [await one.bounding_box() for one in (more, window.notice.first)]
+    assert told[0] is not None
+    assert told[1] is not None
+    assert told[0]["y"] + told[0]["height"] <= told[1]["y"]
+    await window.notice.first.get_by_role("button", name="Leave it as it is").click()
+    await expect(more).to_be_hidden()
+    await expect(window.notice).to_have_count(3)
+
+
 async def test_a_key_that_follows_at_once_meets_what_the_one_before_has_opened(floor: Floor) -> None:
     window = await floor.open()
     await expect(window.table(3)).to_be_visible()

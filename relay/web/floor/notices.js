@@ -149,7 +149,7 @@ export function makeNotices(app) {
   const list = keyed(rows, { key: ({ key }) => key, make: () => makeNotice(app), update: (notice, group) => notice.show(group) })
   app.terminal.on('refused', () => app.refresh())
   return {
-    element: h('div', {}, rows, more),
+    element: h('div', {}, more, rows),
     show() {
       const groups = groupsOf(app.wishes.told)
       rows.hidden = groups.length === 0
