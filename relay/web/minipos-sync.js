@@ -435,6 +435,7 @@ class Conversation {
   out = []
   told = []
   head = 0
+  awayUntil = 0 // the relay has asked it to stay away for so long
   status = { state: 'offline', why: 'not started', todo: 'start it', retryAt: null }
   #attempt = 0
   #view = null
@@ -538,6 +539,7 @@ class Conversation {
     const away = code === RESTARTING || code === COME_BACK_LATER
     const told = away && /retry after ([0-9]+(?:\.[0-9]+)?) s/.exec(reason)
     const delay = told ? Math.min(Number(told[1]), RETRY_MOST) : fullJitter(this.#attempt++, this.timing)
+    this.awayUntil = told ? now + delay : 0
     this.#stand('offline', why, 'it connects again by itself; go on working', now + delay)
   }
 
@@ -937,9 +939,9 @@ export class Terminal {
     if (socket && socket.readyState < 2) socket.close(code === GOODBYE ? GOODBYE : undefined)
   }
 
-  /** The network is there again: do not sit out the pause. */
+  /** The network is there again: do not sit out the pause, unless the relay has asked for it. */
   #hurry() {
-    if (this.#running && !this.#socket) {
+    if (this.#running && !this.#socket && secondsNow() >= this.#talk.awayUntil) {
       clearTimeout(this.#timer)
       this.#connect()
     }

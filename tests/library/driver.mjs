@@ -3,6 +3,11 @@
 import { createInterface } from 'node:readline'
 import { Terminal, checksum, fileStore } from '../../relay/web/minipos-sync.js'
 
+// The part of a page's window that tells of its network; Node has none.
+const network = new EventTarget()
+globalThis.addEventListener = network.addEventListener.bind(network)
+globalThis.removeEventListener = network.removeEventListener.bind(network)
+
 const camel = (text) => text.replace(/_(.)/g, (_, letter) => letter.toUpperCase())
 const { url, restaurant, token, store, timing } = JSON.parse(process.argv[2])
 const terminal = new Terminal(url, {
@@ -37,6 +42,7 @@ const plain = ({ tables, menuItems, orderHistory, ...rest }) => ({
 const commands = {
   start: () => terminal.start(),
   stop: () => terminal.stop(),
+  online: () => network.dispatchEvent(new Event('online')),
   change: async ({ type, data, ifVersion, after = [] }) => {
     const known = [...terminal.pending, ...terminal.refused].filter(({ id }) => after.includes(id))
     return (await terminal.change(type, data, { ifVersion, after: known })).id

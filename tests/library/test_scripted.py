@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import free_port
-from tests.library.driven import Driven, driven
+from tests.library.driven import Driven, driven, needs
 from tests.library.scripted import DISH, EPOCH, ORDER, TABLE, ScriptedRelay, seated, snapshot
 from tests.waiting import until
 
@@ -189,6 +189,22 @@ async def test_a_told_delay_is_obeyed(language: str, scripted: ScriptedRelay, co
             again = await scripted.line()
             closed = await until(partial(getattr, line, "closed"))
             assert again.opened - closed >= told - 0.1
+
+
+async def test_a_network_that_is_back_ends_its_own_pause_and_not_one_that_was_told(scripted: ScriptedRelay) -> None:
+    needs("node")  # a page is told of its network; Python is not
+    async with driven("node", scripted.url, None, timing={"first_delay": 3000.0, "last_delay": 3000.0}) as terminal:
+        line = await scripted.line()
+        await line.closes(1000)
+        await terminal.reports(lambda r: r["state"] == "offline")
+        await terminal.do("online")
+        line = await scripted.line()
+        await line.closes(1012, "restarting; retry after 1.0 s")
+        await terminal.reports(lambda r: r["state"] == "offline")
+        await terminal.do("online")
+        again = await scripted.line()
+        closed = await until(partial(getattr, line, "closed"))
+        assert again.opened - closed >= 0.9
 
 
 async def test_terminals_that_find_nobody_come_back_at_times_of_their_own(terminal: Driven) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.async_api import expect
+from playwright.async_api import WebSocketRoute, expect
 
 from tests.library.shops import execute, ledger
 from tests.pages.floor import Floor, Window
@@ -57,6 +57,28 @@ async def test_a_browser_without_network_goes_on_working(floor: Floor) -> None:
     await floor.agree(window, other)
     assert list(ledger(floor.conninfo).values()) == [1] * 4
     await expect(other.table(4)).to_contain_text("7,350 MMK")
+
+
+async def test_a_network_that_comes_and_goes_brings_it_back_no_sooner_than_its_relay_asked(floor: Floor) -> None:
+    window = await floor.open()
+    lines: list[WebSocketRoute] = []
+
+    def between(line: WebSocketRoute) -> None:
+        line.connect_to_server()
+        lines.append(line)
+
+    await window.page.route_web_socket("**/ws", between)
+    await window.reload()
+    await window.stands("live")
+    await lines[-1].close(code=1012, reason="restarting; retry after 600.0 s")
+    await window.stands("offline")
+    for event in ("offline", "online"):
+        await window.page.evaluate("(event) => dispatchEvent(new Event(event))", event)
+        status = await window.page.evaluate("terminal.status")
+        assert (status["state"], status["why"]) == ("offline", "restarting; retry after 600.0 s")
+        assert status["retryInSeconds"] > 300
+    await window.button("Try now").click()  # a person may
+    await window.stands("live")
 
 
 async def test_a_relay_that_is_killed_in_the_middle_of_work_loses_and_doubles_nothing(floor: Floor) -> None:

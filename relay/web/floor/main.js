@@ -283,7 +283,10 @@ addEventListener('keydown', escape)
 addEventListener('click', follow)
 addEventListener('beforeunload', warn)
 addEventListener('unhandledrejection', lose)
-addEventListener('offline', app.reconnect) // or its socket would be taken for alive until a heartbeat is missed
+addEventListener('offline', () => {
+  // Or its socket would be taken for alive until a heartbeat is missed. Without one it waits, maybe because it was told to.
+  if (app.terminal.state !== 'offline') app.reconnect()
+})
 setInterval(refresh, MINUTE)
 goOn() // while it began, the address may have changed
 cover()
