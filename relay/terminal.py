@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +20,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import websockets
-from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import InvalidHandshake, InvalidURI
 
 from .conversation import Conversation, Status, Timing, with_restaurant
+from .handshakes import LOST, close_of
 from .outbox import Mutation
 from .replica import Batch, Row, State
 from .stores import MemoryStore, SqliteStore, Store
@@ -35,8 +35,6 @@ log = logging.getLogger("relay.terminal")
 OPEN_SECONDS = 10.0  # for a handshake
 GOODBYE_SECONDS = 2.0
 STORE_SECONDS = 1.0  # between two attempts to write to a store that fails
-LOST, POLICY = 1006, 1008  # close codes (RFC 6455, section 7.4.1)
-REFUSED = (401, 403)  # status codes of a handshake after which trying again changes nothing
 
 Listener = Callable[[Any], object]
 
@@ -264,7 +262,7 @@ class Terminal:
             try:
                 code, reason = await self._connect()
             except (OSError, InvalidHandshake, InvalidURI) as error:
-                code, reason = _refusal(error)
+                code, reason = close_of(error)
             except Exception as error:  # a terminal that is gone must not look as it did before
                 log.exception("the connection failed")
                 code, reason = LOST, repr(error)
@@ -382,17 +380,3 @@ class Terminal:
     async def _on_disk(self, work: Callable[..., Any], *arguments: Any) -> Any:
         # One thread, so the batches stay in order.
         return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
-
-
-def _refusal(error: Exception) -> tuple[int, str]:
-    """A connection that could not be opened, as the close code and reason it amounts to."""
-    if isinstance(error, InvalidStatus):
-        status, headers = error.response.status_code, error.response.headers
-        if status in REFUSED:
-            said = error.response.body.decode(errors="replace")
-            return POLICY, f"the relay refuses the connection ({status})" + (f": {said}" if said else "")
-        if (seconds := headers.get("Retry-After", "")).isdigit():
-            # Not to the second: a thousand that were told the same would come back in step.
-            after = int(seconds) + random.random()  # noqa: S311 - spreads load, keeps no secret
-            return 1013, f"the relay is busy ({status}); retry after {after:.1f} s"
-    return LOST, str(error) or "the relay does not answer"

@@ -15,7 +15,7 @@ MOST_LINES = 400
 
 # Lowest first. A module imports from the lines above its own, never from beside or below it: so there are no cycles.
 LAYERS = """
-    __init__ doorbells errors repeats
+    __init__ doorbells errors handshakes repeats
     replica
     stores
     outbox
