@@ -369,6 +369,7 @@ class Connection:
             epoch=room.epoch,
             revision=room.head,
             restaurant=room.slug,
+            role=None if self.session.profile else self.session.role,  # the app is served as it always was
             heartbeat_seconds=settings.heartbeat_seconds,
             max_message_bytes=settings.max_message_bytes,
             now_ms=now_ms(),

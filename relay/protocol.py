@@ -320,13 +320,15 @@ def message(type_: str, data_text: str, now_ms: int, client_id: str = "server", 
 
 
 def welcome(
-    *, epoch: str, revision: int, restaurant: str, heartbeat_seconds: float, max_message_bytes: int, now_ms: int
-) -> str:
-    """WELCOME, the answer to a CLIENT_CONNECTED with `protocol: 1`."""
+    *, epoch: str, revision: int, restaurant: str, role: str | None = None, heartbeat_seconds: float,
+    max_message_bytes: int, now_ms: int,
+) -> str:  # fmt: skip
+    """WELCOME, the answer to a CLIENT_CONNECTED with `protocol: 1`; without a `role` it says nothing of one."""
     data = {
         "epoch": epoch,
         "revision": revision,
         "restaurant": restaurant,
+        **({} if role is None else {"role": role}),
         "heartbeatSeconds": heartbeat_seconds,
         "maxMessageBytes": max_message_bytes,
     }

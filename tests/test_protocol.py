@@ -264,6 +264,19 @@ def test_a_refused_type_is_not_sent_back_whole() -> None:
             '"maxMessageBytes":1048576},"timestamp":1767323045000,"clientId":"server"}',
         ),
         (
+            protocol.welcome(
+                epoch="e",
+                revision=7,
+                restaurant="r",
+                role="display",
+                heartbeat_seconds=20,
+                max_message_bytes=99,
+                now_ms=NOW,
+            ),
+            '{"type":"WELCOME","data":{"epoch":"e","revision":7,"restaurant":"r","role":"display",'
+            '"heartbeatSeconds":20,"maxMessageBytes":99},"timestamp":1767323045000,"clientId":"server"}',
+        ),
+        (
             protocol.ack("m1", 7, 2, now_ms=NOW),
             '{"type":"ACK","data":{"revision":7,"version":2},"timestamp":1767323045000,"clientId":"server","ref":"m1"}',
         ),

@@ -99,6 +99,22 @@ async def test_a_role_does_what_it_may_and_is_told_what_it_may_not(database: str
 
 
 @pytest.mark.parametrize("role", auth.ROLES)
+async def test_a_terminal_is_told_its_role_and_the_app_is_not(database: str, relay: LocalRelay, role: str) -> None:
+    token = await enrolled(database, role)
+    async with Terminal(relay.url, token=token) as one:
+        assert (await one.hears("WELCOME"))["data"]["role"] == role
+    async with app(relay, 1, additional_headers={"Authorization": f"Bearer {token}"}) as two:
+        await two.say("CLIENT_CONNECTED", {"clientId": two.client_id, "protocol": 1})
+        await until(lambda: two.of("WELCOME"))
+        assert "role" not in two.of("WELCOME")[0]["data"]
+
+
+async def test_without_authentication_nobody_is_told_a_role(database: str) -> None:
+    async with local_relay(database) as open_relay, Terminal(open_relay.url) as one:
+        assert "role" not in (await one.hears("WELCOME"))["data"]
+
+
+@pytest.mark.parametrize("role", auth.ROLES)
 async def test_the_apps_messages_have_their_roles_as_well(database: str, relay: LocalRelay, role: str) -> None:
     token = await enrolled(database, role)
     async with app(relay, 1, additional_headers={"Authorization": f"Bearer {token}"}) as one:
