@@ -70,6 +70,7 @@ class Conversation:
         if "client" not in saved:
             self.replica.save("client", self.client_id)
         self._restaurant: str | None = saved.get("restaurant")  # whose state this is
+        self.role: str | None = saved.get("role")
         self.status = Status("offline", "not started", "start it")
         self.head = 0
         self.out: list[str] = []
@@ -182,6 +183,7 @@ class Conversation:
             self._max_bytes = data["maxMessageBytes"]
             self._heartbeat = self.timing.heartbeat or float(data["heartbeatSeconds"])
             self._beat_at = now + self._heartbeat
+            self._be(data.get("role"))
             self._enter(data["restaurant"])
         elif type_ == "SYNC_RESPONSE":
             self._sync(data, now)
@@ -197,6 +199,12 @@ class Conversation:
         elif revision is not None:
             self._change(message, now)
         self.tick(now)
+
+    def _be(self, role: str | None) -> None:
+        if role != self.role:
+            self.role = role
+            self.replica.save("role", role)
+            self._tell("role", role)
 
     def _enter(self, restaurant: str) -> None:
         """Nothing of one restaurant is sent to another or shown in it, whatever address or token leads there."""

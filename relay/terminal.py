@@ -127,6 +127,11 @@ class Terminal:
         return self._talk.client_id
 
     @property
+    def role(self) -> str | None:
+        """The role that the relay has told last, also before a restart; None: none, and it may ask for everything."""
+        return self._talk.role
+
+    @property
     def epoch(self) -> str | None:
         """The history that it holds; None before the first snapshot."""
         return self._talk.replica.epoch
@@ -179,8 +184,9 @@ class Terminal:
     def on(self, what: str, listener: Listener) -> Callable[[], None]:
         """Have a function called; returns one that ends this.
 
-        `view` (None): what it shows is another. `state` (Status). `change` (the message). `snapshot` (the reason).
-        `acknowledged` and `refused` (Mutation). `message` (a MESSAGE). `fault` (text): what no relay should do.
+        `view` (None): what it shows is another. `state` (Status). `role` (the new one). `change` (the message).
+        `snapshot` (the reason). `acknowledged` and `refused` (Mutation). `message` (a MESSAGE). `fault` (text): what
+        no relay should do.
         """
         found = self._listeners.setdefault(what, [])
         found.append(listener)

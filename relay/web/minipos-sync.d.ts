@@ -89,6 +89,7 @@ export interface Heard {
   /** What it shows is another. */
   view: null
   state: Status
+  role: Terminal['role']
   change: Message
   /** The reason of a snapshot that replaced everything. */
   snapshot: string
@@ -127,6 +128,8 @@ export class Terminal {
   readonly status: Status
   readonly state: Status['state']
   readonly clientId: string
+  /** What the relay has told last, also before a restart; null: none, and it may ask for everything. */
+  readonly role: 'display' | 'terminal' | 'manager' | null
   readonly epoch: string | null
   /** -1 before the first snapshot. */
   readonly revision: number

@@ -449,6 +449,7 @@ class Conversation {
     if (!saved.has('client')) this.replica.save('client', this.clientId)
     this.outbox = new Outbox(saved, this.replica, timing, (what, detail) => this.#tell(what, detail))
     this.#restaurant = this.outbox.restaurant
+    this.role = saved.get('role') ?? null
     this.#reset()
   }
 
@@ -561,6 +562,7 @@ class Conversation {
       this.#maxBytes = data.maxMessageBytes
       this.#heartbeat = this.timing.heartbeat ?? data.heartbeatSeconds
       this.#beatAt = now + this.#heartbeat
+      this.#be(data.role ?? null)
       this.#enter(data.restaurant)
     } else if (type === 'SYNC_RESPONSE') {
       this.#sync(data, now)
@@ -577,6 +579,13 @@ class Conversation {
       this.#change(message, now)
     }
     this.tick(now)
+  }
+
+  #be(role) {
+    if (role === this.role) return
+    this.role = role
+    this.replica.save('role', role ?? undefined)
+    this.#tell('role', role)
   }
 
   /** Nothing of one restaurant is sent to another or shown in it, whatever address or token leads there. */
@@ -795,6 +804,9 @@ export class Terminal {
   }
   get clientId() {
     return this.#talk.clientId
+  }
+  get role() {
+    return this.#talk.role
   }
   get epoch() {
     return this.#talk.replica.epoch

@@ -21,6 +21,7 @@ const terminal = new Terminal(url, {
 const told = []
 const summaries = {
   state: ({ state }) => state,
+  role: (role) => role,
   change: ({ revision }) => revision,
   snapshot: (reason) => reason,
   acknowledged: ({ id }) => id,
@@ -64,10 +65,11 @@ const commands = {
     return found
   },
   report: () => {
-    const { status, clientId, epoch, revision, head, view, confirmed, pending, refused } = terminal
+    const { status, clientId, role, epoch, revision, head, view, confirmed, pending, refused } = terminal
     return {
       ...status,
       clientId,
+      role,
       epoch,
       revision,
       head,

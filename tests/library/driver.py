@@ -35,7 +35,7 @@ class Driver:
             timing=timing,
         )
         self.told: list[Any] = []
-        for what in ("state", "change", "snapshot", "acknowledged", "refused", "message", "fault"):
+        for what in ("state", "role", "change", "snapshot", "acknowledged", "refused", "message", "fault"):
             self.terminal.on(what, partial(self.tell, what))
 
     def tell(self, what: str, detail: Any) -> None:
@@ -72,6 +72,7 @@ class Driver:
             "why": status.why,
             "todo": status.todo,
             "clientId": terminal.client_id,
+            "role": terminal.role,
             "epoch": terminal.epoch,
             "revision": terminal.revision,
             "head": terminal.head,

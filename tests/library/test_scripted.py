@@ -295,6 +295,17 @@ async def test_in_another_restaurant_it_starts_over(scripted: ScriptedRelay, ter
     assert (view["tables"], view["categories"], view["settings"]) == ({"t9": there}, [], {})
 
 
+async def test_it_knows_the_role_that_it_was_told_last(scripted: ScriptedRelay, terminal: Driven) -> None:
+    await (await scripted.line()).welcomes(role="display")
+    await terminal.reports(lambda r: r["role"] == "display")
+    await terminal.do("change", type="UPDATE_SETTINGS", data={})  # and what it was told before is stored
+    await terminal.kill()
+    await terminal.start()
+    assert (await terminal.report())["role"] == "display"
+    await (await scripted.line()).welcomes()
+    assert ["role", None] in (await terminal.reports(lambda r: r["role"] is None))["told"]
+
+
 # --- signs of life
 
 
