@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from relay import auth, terminals
 from relay.protocol import KINDS
@@ -14,7 +15,7 @@ from tests.cluster import free_port
 from tests.library.shops import execute, ledger
 from tests.pages.crossing import query
 from tests.pages.floor import Floor, Window
-from tests.pages.windows import Windows
+from tests.pages.windows import Windows, violations
 from tests.relays import relay_process
 
 # What a notice says where the role is in the way.
@@ -23,6 +24,16 @@ FORBIDDEN = (
     "You wanted: Occupied, 2 guests.",
     "Nothing was changed: only a manager's terminal may change the menu. You wanted: ",
     "Nothing was changed: only a manager's terminal may change the settings. Not saved: Tax, percent: 1.",
+)
+
+_OFFERED = ("UPDATE_TABLE", "UPDATE_ORDER", "UPDATE_MENU", "UPDATE_SETTINGS", "MESSAGE")
+# Guests with an order, a reservation, and a sale of before.
+_EVENING = (
+    """update pos.tables set status = 'occupied', order_id = 'POS-01022026-002', order_total = 800,
+       order_items = '[{"id": "x", "name": "Tea", "price": 800}]', extra = extra || '{"guests": 2}' where number = 4""",
+    "update pos.tables set status = 'reserved' where number = 5",
+    "insert into pos.order_history (restaurant_id, id, table_number, status, total, items)"
+    " select restaurant_id, 'POS-01022026-001', 4, 'completed', 1, '[]' from pos.restaurants",
 )
 
 
@@ -123,6 +134,93 @@ async def test_the_page_knows_what_each_role_may_do(floor: Floor) -> None:
     found = [list(row) for row in query(floor.conninfo, asked)]
     answers = "([role, type]) => import('/floor/roles.js').then(({ may }) => [role, type, may(role, type)])"
     assert [await window.page.evaluate(answers, [role, type_]) for role, type_, _ in found] == found
+
+
+async def enter(floor: Floor, windows: Windows, role: str) -> Window:
+    """A window that shows a token of this role."""
+    window = await refused(floor, windows)
+    await show_token(window, await terminals.add(floor.conninfo, "default", f"The {role}", role))
+    await window.stands("live")
+    return window
+
+
+async def offered(type_: str, *controls: Locator) -> set[str]:
+    """The mutation that these controls of what is shown lead to, where they can be used: all of them, or none."""
+    found = {await one.is_visible() and await one.is_enabled() for one in controls}
+    assert len(found) == 1, (type_, [str(one) for one in controls])
+    return {type_} if found == {True} else set()
+
+
+@pytest.mark.parametrize("role", auth.ROLES)
+async def test_a_role_is_offered_what_it_may_do(guarded: Floor, windows: Windows, role: str) -> None:
+    execute(guarded.conninfo, *_EVENING)
+    window = await enter(guarded, windows, role)
+    page, button, dialog = window.page, window.button, window.page.get_by_role("dialog")
+    await window.open(4)
+    dish = window.panel.locator(".dish").first
+    serving = [
+        button(name) for name in ("Add table", "Edit table", "One guest more", "One more Tea", "Pay", "Clear table")
+    ]
+    found = await offered("UPDATE_TABLE", *serving, dish)
+    await expect(window.panel.get_by_text("This terminal only shows")).to_be_visible(visible=role == "display")
+    await expect(window.panel).to_contain_text("840 MMK")
+    await window.open(5)
+    seating = [button(name) for name in ("Edit table", "2 guests", "Cancel the reservation")]
+    assert await offered("UPDATE_TABLE", *seating) == found & {"UPDATE_TABLE"}
+    await window.open(6)
+    assert await offered("UPDATE_TABLE", button("2 guests"), button("Reserve")) == found & {"UPDATE_TABLE"}
+    await window.go("Orders")
+    await page.locator(".order-row").click()
+    found |= await offered("UPDATE_ORDER", dialog.get_by_role("button", name="Void"))
+    await dialog.get_by_role("button", name="Close").click()
+    assert await offered("UPDATE_ORDER", button("Clear history")) == found & {"UPDATE_ORDER"}
+    await window.go("Menu")
+    dishes = page.locator(".dish-row")
+    found |= await offered("UPDATE_MENU", button("Add dish"), button("Categories"), dishes.first, dishes.last)
+    await window.go("Settings")
+    await expect(page.get_by_label("Tax, percent")).to_have_value("5")
+    if await page.get_by_label("Tax, percent").is_enabled():
+        await page.get_by_label("Tax, percent").fill("6")
+    found |= await offered("UPDATE_SETTINGS", page.get_by_label("Tax, percent"), button("Save"))
+    found |= await offered("MESSAGE", page.get_by_label("Name of this terminal"))
+    assert found == {type_ for type_ in _OFFERED if auth.may(role, type_)}
+    await window.pill.click()
+    await expect(dialog.locator("dd", has_text={"terminal": "Waiter"}.get(role, role.title()))).to_be_visible()
+    assert await violations(page) == []
+
+
+async def test_a_refusal_that_somebody_may_do_nothing_about_any_more_is_only_told(
+    guarded: Floor, windows: Windows
+) -> None:
+    window = await enter(guarded, windows, "manager")
+    await guarded.relay.kill()
+    await window.stands("offline")
+    await window.page.evaluate("terminal.dish('update_item', { id: '1', price: 3 }, { ifVersion: 1 })")
+    execute(guarded.conninfo, "update pos.menu_items set price = 2 where id = '1'")
+    await guarded.relay.start()
+    buttons = window.notice.get_by_role("button")
+    await expect(buttons).to_have_text(["Leave it as it is", "Do mine all the same"])
+    execute(guarded.conninfo, "update pos.terminals set role = 'terminal'")
+    await window.stands("refused")
+    await window.button("Connect").click()
+    await window.stands("live")
+    await expect(buttons).to_have_text(["Understood"])
+
+
+async def test_a_display_says_nothing_to_the_others(guarded: Floor, windows: Windows) -> None:
+    window = await enter(guarded, windows, "display")
+    said: list[str] = []
+    window.page.on("websocket", lambda socket: socket.on("framesent", lambda text: said.append(str(text))))
+    await window.reload()
+    await window.stands("live")
+    await window.page.evaluate("() => { Math.random = () => 0 }")  # who is unknown is asked at once
+    other = await enter(guarded, windows, "terminal")
+    await other.page.evaluate("terminal.table('update', { id: '4', seats: 9 })")
+    await expect(window.table(4).locator(".who")).to_contain_text("Terminal")
+    await other.page.evaluate("terminal.table('update', { id: '5', seats: 9 })")
+    await expect(window.table(5)).to_contain_text("9 seats")
+    assert any("CLIENT_CONNECTED" in text for text in said)
+    assert [text for text in said if '"MESSAGE"' in text] == []
 
 
 async def test_a_token_that_is_forgotten_is_asked_for_again(guarded: Floor, windows: Windows) -> None:

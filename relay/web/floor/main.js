@@ -11,6 +11,7 @@ import { makeNotices } from './notices.js'
 import { makeOrders } from './orders.js'
 import { makePanel } from './panel.js'
 import { People } from './people.js'
+import { deniedTo } from './roles.js'
 import { makeSettings } from './settings.js'
 import { makeStatus } from './status.js'
 import { makeFloor } from './tables.js'
@@ -39,6 +40,8 @@ const app = {
   route: { view: 'floor', table: null },
   restaurant,
   hasToken: token !== '',
+  denied: [],
+  may: (type) => !app.denied.includes(type),
   pendingKeys: new Set(),
   isPending: (list, id) => app.pendingKeys.has(`${list}/${id}`),
   go: (hash) => {
@@ -103,6 +106,8 @@ function show() {
   app.isLoaded = terminal.revision >= 0
   app.currency = String(settings.currency ?? '')
   app.rates = [app.currency, settings.taxRate, settings.serviceChargeEnabled && settings.serviceCharge].join(' ')
+  app.denied = deniedTo(terminal.role)
+  mark(document.body, 'data-denied', app.denied.join(' ') || null)
   app.pendingKeys = new Set(terminal.pending.map(rowKeyOf))
   const name = String(settings.restaurantName || T.title)
   say(parts.name, name)
@@ -207,7 +212,7 @@ async function begin(store) {
   app.acts = new Acts(terminal, app.people)
   app.wishes = new Wishes(app)
   app.journal = new Journal(terminal, refresh)
-  for (const what of ['view', 'message', 'acknowledged']) terminal.on(what, refresh)
+  for (const what of ['view', 'role', 'message', 'acknowledged']) terminal.on(what, refresh)
   terminal.on('state', ({ state }) => {
     if (!terminal.pending.length) return
     if (state === 'live') app.people.introduce()

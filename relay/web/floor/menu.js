@@ -3,6 +3,7 @@
 import { field, form, h, icon, keyed, openDialog, say } from './dom.js'
 import { digitsOf, money, rounded } from './figures.js'
 import { categoryChips, sortedMenu } from './picker.js'
+import { needs } from './roles.js'
 import { buttons, changedOf, sure } from './tabledialogs.js'
 import { whoLine } from './tables.js'
 import { T } from './texts.js'
@@ -97,6 +98,7 @@ function makeRow(app, dish) {
   edit.append(picture, h('span.dish-what', {}, name, description), h('span.dish-state', {}, waiting, who), price)
   const row = h('li', {}, edit)
   row.show = (now) => {
+    edit.disabled = !app.may('UPDATE_MENU')
     const isPicture = typeof now.image === 'string' && now.image.startsWith('data:image/')
     picture.hidden = !isPicture
     if (isPicture && picture.src !== now.image) picture.src = now.image
@@ -132,7 +134,9 @@ export function makeMenu(app) {
   const sort = h('button.button', { type: 'button', onclick: () => categoriesDialog(app) }, T.menu.categories)
   const number = h('span.muted')
   const addFirst = h('button.button.primary', { type: 'button', onclick: () => dishDialog(app, null) }, T.menu.add)
-  const empty = h('div.empty', {}, icon('menu'), h('p', {}, T.menu.empty), h('p.small', {}, T.menu.emptyHint), addFirst)
+  const hint = h('p.small', {}, T.menu.emptyHint)
+  const empty = h('div.empty', {}, icon('menu'), h('p', {}, T.menu.empty), hint, addFirst)
+  needs('UPDATE_MENU', sort, add, hint, addFirst)
   const none = h('p.empty', {}, T.menu.none)
   const sections = h('div.menu-sections')
   const element = h(
@@ -155,7 +159,7 @@ export function makeMenu(app) {
         stamp: (dish) => {
           const found = app.journal.of('menuItems', dish.id)
           const told = found ? `${found.revision} ${found.fresh} ${app.people.label(found.who)}` : ''
-          return `${app.isPending('menuItems', dish.id)} ${told} ${app.currency}`
+          return `${app.isPending('menuItems', dish.id)} ${told} ${app.currency} ${app.denied}`
         },
       })
       return section

@@ -2,6 +2,7 @@
 
 import { h, icon, keyed, openDialog, say } from './dom.js'
 import { amount, costOf, dayOf, money, quantityOf, when } from './figures.js'
+import { needs } from './roles.js'
 import { currencyOf, saleOf, takerOf } from './sales.js'
 import { sure } from './tabledialogs.js'
 import { whoLine } from './tables.js'
@@ -31,6 +32,7 @@ function orderDialog(app, order) {
       sure(T.orders.voidSure, T.orders.voidHint, T.orders.void, () => app.acts.voidOrder(order.id))
     }
     const remove = h('button.button.danger.quiet.first', { type: 'button', onclick: voiding }, T.orders.void)
+    needs('UPDATE_ORDER', remove)
     return [
       h('p', {}, h('span', { className: `chip ${TONES[order.status] ?? ''}` }, T.orders.status(order.status))),
       h('p.muted', {}, facts.filter(Boolean).join(' · ')),
@@ -110,6 +112,7 @@ export function makeOrders(app) {
     { type: 'button', onclick: () => clearHistory(app) },
     T.orders.clear,
   )
+  needs('UPDATE_ORDER', clear)
   const empty = h('div.empty', {}, icon('orders'), h('p', {}, T.orders.empty), h('p.small', {}, T.orders.emptyHint))
   const rows = h('ul.card.order-rows')
   const element = h(

@@ -4,6 +4,7 @@ import { h, icon, keyed, mark, say } from './dom.js'
 import { amount, costOf, guestOf, money, quantityOf } from './figures.js'
 import { payDialog } from './payment.js'
 import { makePicker } from './picker.js'
+import { needs } from './roles.js'
 import { dueOf, paidText, saleOf } from './sales.js'
 import { clearTable, reservedText, reserveDialog, tableDialog } from './tabledialogs.js'
 import { statusChip, whoLine } from './tables.js'
@@ -30,6 +31,7 @@ function makeLine(app, tableOf, item) {
   }
   const fewer = iconButton('minus', '', change(-1))
   const more = iconButton('plus', '', change(1))
+  needs('UPDATE_TABLE', fewer, more)
   const element = h(
     'li.line',
     {},
@@ -78,19 +80,21 @@ export function makePanel(app) {
   const edit = iconButton('edit', T.table.edit, done((table) => tableDialog(app, table)))
   const head = h('header.panel-head', {}, h('div.panel-name', {}, title, chip), edit, close)
   const under = h('p.panel-under', {}, waiting, who)
+  const onlyShows = h('p.panel-under.muted', { hidden: true }, T.table.onlyShows)
 
   const gone = h('div.empty', {}, icon('floor'), h('p', {}, T.table.gone), h('p.small', {}, T.table.goneHint))
 
   // Free or reserved
   const reservation = h('p.reservation')
   const unreserve = button('.quiet', done((table) => app.acts.clear(table)), T.table.unreserve)
+  const howMany = h('h3', {}, T.table.howMany)
   const guestButtons = makeGuestButtons(done((table, number) => table.status !== 'occupied' && app.acts.seat(table, number)))
   const reserve = button('', done((table) => reserveDialog(app, table)), icon('clock', 's'), T.table.reserve)
   const seating = h(
     'div.panel-body.seating',
     {},
     h('div.reserved', {}, reservation, unreserve),
-    h('h3', {}, T.table.howMany),
+    howMany,
     guestButtons,
     reserve,
   )
@@ -100,7 +104,7 @@ export function makePanel(app) {
   const fewer = iconButton('minus', T.table.fewer, done((table) => app.acts.addGuests(table, -1)))
   const more = iconButton('plus', T.table.more, done((table) => app.acts.addGuests(table, 1)))
   const lines = h('ul.lines')
-  const noLines = h('p.muted.no-lines', {}, T.table.noLines)
+  const noLines = h('p.muted.no-lines')
   const tax = h('span.muted.small')
   const total = h('strong.total')
   const pay = button('.primary.pay', done((table) => table.orderItems?.length && payDialog(app, table)), T.table.pay)
@@ -117,6 +121,9 @@ export function makePanel(app) {
   const noMore = h('p.muted.no-more', {}, T.table.noMore)
   const serving = h('div.panel-body.serving', {}, order, picker.element, noMore)
 
+  needs('UPDATE_TABLE', edit, unreserve, howMany, guestButtons, reserve, fewer, more, clear, picker.element)
+  needs('UPDATE_TABLE UPDATE_ORDER', pay)
+
   const list = keyed(lines, {
     key: (line, n) => line.id ?? n,
     make: (line) => makeLine(app, current, line),
@@ -124,7 +131,7 @@ export function makePanel(app) {
     stamp: (line) => `${app.currency} ${line.by ? app.people.label(line.by) : ''}`,
   })
 
-  const element = h('aside.panel', { 'aria-labelledby': 'panel-title' }, head, under, gone, seating, serving, foot)
+  const element = h('aside.panel', { 'aria-labelledby': 'panel-title' }, head, under, onlyShows, gone, seating, serving, foot)
 
   return {
     element,
@@ -137,6 +144,7 @@ export function makePanel(app) {
       serving.hidden = foot.hidden = !isServing
       chip.hidden = edit.hidden = !table
       under.hidden = !table
+      onlyShows.hidden = !table || app.may('UPDATE_TABLE')
       if (!table) return say(title, T.views.floor), true
       say(title, T.floor.name(table.number))
       setStatus(table.status)
@@ -157,6 +165,7 @@ export function makePanel(app) {
       say(guests, T.table.guests(table.guests ?? 0))
       fewer.disabled = (table.guests ?? 0) <= 1
       noLines.hidden = items.length > 0
+      say(noLines, app.may('UPDATE_TABLE') ? T.table.noLines : T.table.nothing)
       const sums = dueOf(app.terminal, table)
       const sale = saleOf(app.terminal, table.orderId)
       say(total, money(sums.total, app.currency))

@@ -2,8 +2,9 @@
 // changes something, and when it is asked. Who shows a change of somebody unknown asks that one terminal, after a moment: the
 // answer goes to all, so of a hundred windows that came back together one or two ask. Until then the client id's end is shown.
 
-import { T } from './texts.js'
 import { markOf } from './identity.js'
+import { may } from './roles.js'
+import { T } from './texts.js'
 
 const MOST = 500
 const AGAIN = 5000 // milliseconds between two introductions, however many ask
@@ -35,7 +36,11 @@ export class People {
   /** Tell the others this terminal's name, unless they were told. */
   introduce(anew = false) {
     if (!anew && this.#said > -Infinity) return
-    if (this.#terminal.say({ terminalName: this.name })) this.#said = performance.now()
+    if (this.#say({ terminalName: this.name })) this.#said = performance.now()
+  }
+
+  #say(data) {
+    return may(this.#terminal.role, 'MESSAGE') && this.#terminal.say(data)
   }
 
   /** Somebody asks: answer all who ask about now. */
@@ -46,10 +51,10 @@ export class People {
 
   /** Somebody is shown who is not known: learn their name. Who does not answer is not asked again. */
   #meet(clientId) {
-    if (this.#asked.has(clientId)) return
+    if (this.#asked.has(clientId) || !may(this.#terminal.role, 'MESSAGE')) return
     if (this.#asked.size >= MOST) this.#asked.clear()
     this.#asked.add(clientId)
-    const ask = () => this.#names.has(clientId) || this.#terminal.say({ to: clientId, whoAreYou: true }) || this.#asked.delete(clientId)
+    const ask = () => this.#names.has(clientId) || this.#say({ to: clientId, whoAreYou: true }) || this.#asked.delete(clientId)
     setTimeout(ask, Math.random() * MOMENT)
   }
 

@@ -83,6 +83,7 @@ export function remediesOf(app, group) {
   const { all, last } = group
   const { acts, terminal } = app
   const { type, error } = last
+  if (!app.may(type)) return []
   const { action, data: wanted, meant } = last.data
   const list = LIST_OF[type]
   const now = list && terminal.view[list].get(wanted?.id)

@@ -1,6 +1,7 @@
 // The restaurant's settings, which all terminals share, and those of this window.
 
 import { field, form, h, say } from './dom.js'
+import { needs } from './roles.js'
 import { T } from './texts.js'
 
 // Name, kind of value, and the attributes of the field.
@@ -46,6 +47,7 @@ function makeField([name, kind, attributes], changed) {
       if (kind === 'check') control.checked = now
       else control.value = now
     },
+    lock: (isLocked) => (control.disabled = isLocked),
     saved() {
       shown = shownOf(kind, read())
       note.hidden = true
@@ -63,6 +65,7 @@ export function makeSettings(app) {
   let last = null // the newest that was asked for: what is said is said of it
   const outcomeOf = async (mutation) =>
     (await app.terminal.answered(mutation)).state === 'acknowledged' ? T.settings.done : '' // a notice says why not
+  const hint = h('p.muted.small')
   const fields = SHARED.map((one) => makeField(one, changed))
   const at = (name) => fields.find((one) => one.name === name).element
   const shared = form(
@@ -76,7 +79,7 @@ export function makeSettings(app) {
       saving.then(outcomeOf, () => '').then((text) => saving === last && told.textContent && say(told, text))
     },
     h('h2', {}, T.settings.restaurant),
-    h('p.muted.small', {}, T.settings.restaurantHint),
+    hint,
     at('restaurantName'),
     at('description'),
     h('div.two', {}, at('currency'), at('taxRate')),
@@ -88,6 +91,9 @@ export function makeSettings(app) {
 
   const name = field(T.settings.windowName, { maxLength: 40, value: app.people.name })
   name.querySelector('input').addEventListener('change', (event) => app.rename(event.target.value))
+  const windowHint = h('p.muted.small', {}, T.settings.windowHint)
+  needs('UPDATE_SETTINGS', save)
+  needs('MESSAGE', windowHint, name)
   const id = h('p.mono.small.clip')
   const themes = h('div.segments', { role: 'group', 'aria-label': T.settings.theme })
   for (const choice of ['auto', 'light', 'dark']) {
@@ -103,7 +109,7 @@ export function makeSettings(app) {
     'div.card.panelled.stack',
     {},
     h('h2', {}, T.settings.window),
-    h('p.muted.small', {}, T.settings.windowHint),
+    windowHint,
     name,
     h('div', {}, h('span.label', {}, T.settings.clientId), id),
     h('div.stack.tight', {}, h('span.label', {}, T.settings.theme), themes),
@@ -124,6 +130,9 @@ export function makeSettings(app) {
       const who = app.journal.settings?.who
       if (app.isLoaded) for (const one of fields) one.fill(settings[one.name], who ? app.people.label(who) : T.relay)
       save.disabled = !fields.some((one) => one.isChanged)
+      const isMine = app.may('UPDATE_SETTINGS')
+      say(hint, isMine ? T.settings.restaurantHint : T.settings.ofManagers)
+      for (const one of fields) one.lock(!isMine)
       return true
     },
   }

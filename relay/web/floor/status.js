@@ -92,6 +92,7 @@ function connectionDialog(app) {
       say(values.revision, T.connection.revision(terminal.revision, Math.max(terminal.head, terminal.revision)))
       say(values.name, app.people.name)
       say(values.id, terminal.clientId)
+      say(values.role, T.connection.roles[terminal.role])
       say(values.pending, terminal.pending.length ? String(terminal.pending.length) : T.connection.nothing)
     }
     show()

@@ -2,6 +2,7 @@
 
 import { h, icon, keyed, mark, say } from './dom.js'
 import { guestOf, minutesSince, money, quantityOf, when } from './figures.js'
+import { needs } from './roles.js'
 import { dueOf, saleOf } from './sales.js'
 import { tableDialog } from './tabledialogs.js'
 import { T } from './texts.js'
@@ -110,7 +111,9 @@ export function makeFloor(app) {
   const add = h('div.table-item', { role: 'listitem' }, addOne)
   grid.append(add) // and the tables before it
   const addFirst = h('button.button.primary', { type: 'button', onclick: () => tableDialog(app, null) }, T.floor.add)
-  const empty = h('div.empty', {}, icon('floor'), h('p', {}, T.floor.empty), h('p.small', {}, T.floor.emptyHint), addFirst)
+  const hint = h('p.small', {}, T.floor.emptyHint)
+  const empty = h('div.empty', {}, icon('floor'), h('p', {}, T.floor.empty), hint, addFirst)
+  needs('UPDATE_TABLE', add, hint, addFirst)
   const none = h('p.empty', {}, T.floor.none)
   const skeleton = h('div.tables', { 'aria-hidden': 'true' }, ...Array.from({ length: 8 }, () => h('div.card.table.skeleton')))
   const loading = h('div', {}, h('p.visually-hidden', { role: 'status' }, T.loading), skeleton)
