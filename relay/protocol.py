@@ -320,19 +320,19 @@ def message(type_: str, data_text: str, now_ms: int, client_id: str = "server", 
 
 
 def welcome(
-    *, epoch: str, revision: int, restaurant: str, role: str | None = None, heartbeat_seconds: float,
-    max_message_bytes: int, now_ms: int,
-) -> str:  # fmt: skip
+    *,
+    epoch: str,
+    revision: int,
+    restaurant: str,
+    role: str | None = None,
+    heartbeat_seconds: float,
+    max_message_bytes: int,
+    now_ms: int,
+) -> str:
     """WELCOME, the answer to a CLIENT_CONNECTED with `protocol: 1`; without a `role` it says nothing of one."""
-    data = {
-        "epoch": epoch,
-        "revision": revision,
-        "restaurant": restaurant,
-        **({} if role is None else {"role": role}),
-        "heartbeatSeconds": heartbeat_seconds,
-        "maxMessageBytes": max_message_bytes,
-    }
-    return message("WELCOME", _dumps(data), now_ms)
+    place = {"epoch": epoch, "revision": revision, "restaurant": restaurant} | ({"role": role} if role else {})
+    limits = {"heartbeatSeconds": heartbeat_seconds, "maxMessageBytes": max_message_bytes}
+    return message("WELCOME", _dumps(place | limits), now_ms)
 
 
 def ack(
