@@ -181,7 +181,8 @@ async def test_a_role_is_offered_what_it_may_do(guarded: Floor, windows: Windows
     await expect(page.get_by_label("Tax, percent")).to_have_value("5")
     if await page.get_by_label("Tax, percent").is_enabled():
         await page.get_by_label("Tax, percent").fill("6")
-    found |= await offered("UPDATE_SETTINGS", page.get_by_label("Tax, percent"), button("Save"))
+    board = page.get_by_role("link", name="The board")
+    found |= await offered("UPDATE_SETTINGS", page.get_by_label("Tax, percent"), button("Save"), board)
     found |= await offered("MESSAGE", page.get_by_label("Name of this terminal"))
     assert found == {type_ for type_ in _OFFERED if auth.may(role, type_)}
     await window.pill.click()

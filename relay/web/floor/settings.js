@@ -92,7 +92,8 @@ export function makeSettings(app) {
   const name = field(T.settings.windowName, { maxLength: 40, value: app.people.name })
   name.querySelector('input').addEventListener('change', (event) => app.rename(event.target.value))
   const windowHint = h('p.muted.small', {}, T.settings.windowHint)
-  needs('UPDATE_SETTINGS', save)
+  const board = h('a.board-link', { href: `/board${location.search}` }, T.settings.board)
+  needs('UPDATE_SETTINGS', save, board)
   needs('MESSAGE', windowHint, name)
   const id = h('p.mono.small.clip')
   const themes = h('div.segments', { role: 'group', 'aria-label': T.settings.theme })
@@ -113,7 +114,7 @@ export function makeSettings(app) {
     name,
     h('div', {}, h('span.label', {}, T.settings.clientId), id),
     h('div.stack.tight', {}, h('span.label', {}, T.settings.theme), themes),
-    h('a.board-link', { href: `/board${location.search}` }, T.settings.board),
+    board,
     app.hasToken ? h('div.stack.tight', {}, h('p.muted.small', {}, T.settings.forgetHint), forget) : null,
   )
   const element = h(
