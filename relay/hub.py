@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from .frames import Frames
+from .logrows import Head
 from .session import Session, State
 from .window import Change, Window
 
@@ -47,7 +48,7 @@ class Room:
         self.idle_since = time.monotonic()
         self.reading = asyncio.Lock()  # held by whoever reads the database for all of the room
         self.failed_at = 0.0  # when such a reading failed last
-        self.looked = (0.0, "", 0)  # when its head was last looked up, and the epoch and revision that were found
+        self.looked = (0.0, "", Head())  # when its head was last looked up, and what was found with which epoch
         self.wanted: list[int] = []  # cursors that wait for the window to reach back to them
         self.behind: set[Session] = set()  # who is sent more in the next round
         self.moved = asyncio.Event()  # set for a moment when the head moves: whoever waits for it looks again

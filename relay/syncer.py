@@ -129,6 +129,8 @@ class Syncer:
         if session.profile is not None:
             await session.profile.prepare()
         elif sync.epoch is not None and sync.revision is not None:
+            if not isinstance(sync, Resync):  # whose history is one that this relay knew
+                await self._tell_histories_apart(room, sync.epoch)
             reason = await self._reach(room, sync.epoch, sync.revision)
         if not self._waits(session, sync):
             return
@@ -168,17 +170,35 @@ class Syncer:
             return "epoch-changed"
         return "" if await self._backfill(room, revision) else "too-old"
 
+    async def _tell_histories_apart(self, room: Room, epoch: str) -> None:
+        """Find out whose history is over, a terminal's of this epoch or the room's.
+
+        After a promotion another relay may have heard of it first; from what this one remembers of the history before,
+        whoever comes from there would be moved back.
+        """
+        window = None
+        while epoch != room.epoch and window is not room.window:
+            window = room.window
+            found, head = await self._look(room)
+            if found != room.epoch and window is room.window:
+                self._hub.position(room, found, head.revision, head.messages)
+                self._ring(room.restaurant_id)
+
     async def _holds(self, room: Room, revision: int) -> bool:
-        """Whether the database holds a revision that the room has not taken yet; looked up for all who ask together."""
+        """Whether the database holds a revision that the room has not taken yet."""
+        epoch, head = await self._look(room)
+        return epoch == room.epoch and revision <= head.revision
+
+    async def _look(self, room: Room) -> tuple[str, Head]:
+        """The epoch and the room's head as the database has them, looked up for all who ask together."""
         asked = time.monotonic()
         async with self._reading(room):
             if room.looked[0] < asked:
                 began = time.monotonic()
                 async with self._turn():
                     heads = await self._database.read_heads([room.restaurant_id])
-                room.looked = began, heads.epoch, heads.by_restaurant.get(room.restaurant_id, Head()).revision
-            _, epoch, head = room.looked
-            return epoch == room.epoch and revision <= head
+                room.looked = began, heads.epoch, heads.by_restaurant.get(room.restaurant_id, Head())
+            return room.looked[1:]
 
     async def _backfill(self, room: Room, revision: int) -> bool:
         """Read what the window lacks after a revision, for all who wait together; whether the window has it now."""

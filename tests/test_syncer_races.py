@@ -11,6 +11,7 @@ import pytest
 
 from relay.database import Database
 from relay.errors import DatabaseUnavailable, UnknownRestaurant
+from relay.hub import Room
 from relay.reader import Reader
 from relay.session import State, Sync
 from relay.ways import Ways
@@ -159,14 +160,14 @@ async def test_a_room_may_be_forgotten_while_its_last_terminal_is_synced() -> No
 async def test_a_snapshot_of_the_history_before_is_read_again() -> None:
     parts = await positioned(5)
     session, wire = parts.enter()
-    asked = begin(parts, parts.syncer.answer(session, Sync("e0", 3)))
+    asked = begin(parts, parts.syncer.answer(session, FIRST))
     await until(lambda: parts.database.under_way)
     parts.database.epoch = "e2"
     parts.hub.position(parts.room, "e2", 5, 0)  # the listener saw it first
     await finish(parts, asked)
     assert parts.room.epoch == "e2"
     assert parts.database.reads["snapshots"] == 2
-    assert (heard(wire), wire.messages[0]["data"]["epoch"]) == (["snapshot epoch-changed 5"], "e2")
+    assert (heard(wire), wire.messages[0]["data"]["epoch"]) == (["snapshot first-sync 5"], "e2")
 
 
 @pytest.mark.parametrize("head", [7, 70])
@@ -224,6 +225,71 @@ async def test_a_fresh_snapshot_of_the_history_before_serves_nobody() -> None:
     session, wire = parts.enter()
     await parts.syncer.answer(session, FIRST)
     assert wire.messages[0]["data"]["epoch"] == "e2"
+
+
+async def test_who_comes_from_a_history_that_this_relay_has_not_heard_of_is_not_moved_back() -> None:
+    parts = await positioned(5)
+    live, live_wire = parts.enter()
+    await parts.syncer.answer(live, FIRST)
+    parts.database.append(20)
+    parts.take()
+    parts.database.epoch = "e2"  # another relay has heard of it, and told this terminal
+    parts.database.append(22)
+    session, wire = parts.enter()
+    await parts.syncer.answer(session, Sync("e2", 21))
+    await until(lambda: live.state is State.LIVE)
+    assert heard(wire)[0] == "changes 21-22"
+    assert parts.room.epoch == "e2"
+    assert heard(live_wire)[-1] == "snapshot epoch-changed 22"
+
+
+async def test_who_comes_from_another_history_waits_for_a_database_that_is_away() -> None:
+    parts = await positioned(5)
+    await parts.syncer.answer(parts.enter()[0], FIRST)
+    parts.database.error = DatabaseUnavailable("away")
+    session, wire = parts.enter()
+    with pytest.raises(DatabaseUnavailable):
+        await parts.syncer.answer(session, Sync("e2", 9))
+    assert (session.state, wire.writes) == (State.HELD, [])
+    parts.database.error, parts.database.epoch = None, "e2"
+    parts.database.append(9)
+    parts.syncer.pay()
+    await until(lambda: session.state is State.LIVE)
+    assert heard(wire) == ["changes 9-9"]
+
+
+@pytest.mark.parametrize("epoch", ["e1", "e3"])
+async def test_what_was_looked_up_before_the_room_began_anew_is_looked_up_again(
+    epoch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = await positioned(5)
+    await parts.syncer.answer(parts.enter()[0], FIRST)
+    begun: list[str] = []
+    position = parts.hub.position
+
+    def noted(room: Room, epoch: str, head: int, messages: int) -> None:
+        begun.append(epoch)
+        position(room, epoch, head, messages)
+
+    monkeypatch.setattr(parts.hub, "position", noted)
+    session, wire = parts.enter()
+    asked = begin(parts, parts.syncer.answer(session, Sync("e2", 5)))
+    await until(lambda: parts.database.under_way)
+    parts.hub.position(parts.room, epoch, 5, 0)
+    parts.database.epoch = "e2"
+    await finish(parts, asked)
+    assert begun == [epoch, "e2"]
+    assert heard(wire) == ["changes 5-5"]
+
+
+async def test_of_another_history_all_who_come_together_are_one_look() -> None:
+    parts = await positioned(5)
+    heads = parts.database.reads["heads"]
+    sessions = [parts.enter()[0] for _ in range(50)]
+    asked = [begin(parts, parts.syncer.answer(one, Sync("e0", 3))) for one in sessions]
+    await finish(parts, *asked)
+    assert parts.database.reads["heads"] - heads <= 2
+    assert parts.database.reads["snapshots"] == 1
 
 
 # Errors

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.faults.deeds import TABLE, execute, order
 from tests.load import load
+from tests.proxy import proxied
 from tests.relays import LocalRelay, local_relay
 from tests.terminals import Terminal, agree
 from tests.waiting import until
@@ -136,3 +137,33 @@ async def test_an_instance_that_leaves_takes_nothing_with_it(database: str) -> N
             await working.goes_on(10)
         assert {till.terminal.url.partition("?")[0] for till in working.tills} == {staying.url}
         assert all(len(till.terminal.snapshots) == 1 for till in working.tills)
+
+
+async def test_a_relay_that_has_not_heard_of_a_new_history_moves_nobody_back(database: str) -> None:
+    """The database was restored; one relay is cut off from it, and a terminal changes over from another one."""
+    async with (
+        proxied(database) as link,
+        local_relay(database) as well,
+        local_relay(link.conninfo) as cut_off,
+        Terminal(cut_off.url, "here") as here,
+    ):
+        for number in range(5):
+            await here.table("add", {"id": f"t{number}", "number": number, **TABLE})
+        await here.reaches(5)
+        async with Terminal(well.url, "mover") as mover:
+            link.deaf = True
+            execute(database, "truncate pos.sync_log")
+            execute(database, "update pos.tables set seats = 9 where id = 't1'")
+            await until(lambda: mover.epoch != here.epoch)
+            await mover.reaches(6)
+        said, mover.url = len(mover.received), cut_off.url
+        await mover.connect(sync=False)
+        await mover.say("SYNC_REQUEST", {"epoch": mover.epoch, "revision": 6})
+        error = await mover.hears("ERROR", within=30.0, after=said)
+        assert error["data"]["code"] == "UNAVAILABLE"
+        link.deaf = False
+        answer = await mover.hears("SYNC_RESPONSE", within=30.0, after=said)
+        assert (answer["data"]["mode"], answer["data"]["epoch"]) == ("changes", mover.epoch)
+        execute(database, "update pos.tables set seats = 8 where id = 't1'")
+        await agree(database, here, mover)
+        await mover.close()
