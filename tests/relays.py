@@ -145,7 +145,8 @@ class RelayProcess(Reachable):
     def _spawn(self) -> None:
         command = [*self.before, sys.executable, "-m", "relay", "serve", *self._arguments]
         with Path(self._log.name).open("ab") as log:
-            if self.nursery is not None and not self.before and not self._arguments:
+            is_plain = not self.before and not self._arguments and "PYTHONPATH" not in self._environment
+            if self.nursery is not None and is_plain:
                 self.process = self.nursery.relay(self._environment, log)
             else:
                 self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, process_group=0)
