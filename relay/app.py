@@ -262,12 +262,8 @@ class Api:
         return self._connections.room_of(identity) or await self._connections.slugs.room(identity.slug)
 
     async def _snapshot(self, request: Request) -> Snapshot:
-        room = request.state.room
         # No changes follow here, so the state must be the newest: whoever has an ACK finds what was acknowledged.
-        heads = await self._connections.database.read_heads([room.restaurant_id])
-        if room.restaurant_id not in heads.by_restaurant:
-            raise UnknownRestaurant(room.slug)
-        return await self._connections.syncer.snapshot(room, heads.by_restaurant[room.restaurant_id].revision)
+        return await self._connections.syncer.newest(request.state.room)
 
 
 def _seen(request: Request) -> Shown:

@@ -48,7 +48,7 @@ class Room:
         self.idle_since = time.monotonic()
         self.reading = asyncio.Lock()  # held by whoever reads the database for all of the room
         self.failed_at = 0.0  # when such a reading failed last
-        self.looked = (0.0, "", Head())  # when its head was last looked up, and what was found with which epoch
+        self.looked: tuple[float, str, Head | None] = (0.0, "", None)  # when, and what was found with which epoch
         self.wanted: list[int] = []  # cursors that wait for the window to reach back to them
         self.behind: set[Session] = set()  # who is sent more in the next round
         self.moved = asyncio.Event()  # set for a moment when the head moves: whoever waits for it looks again
@@ -130,6 +130,7 @@ class Hub:
         self.resync: Callable[[Session], None] = lambda _session: None
         self.on_changes: Callable[[Room, Sequence[Change]], None] = lambda _room, _changes: None
         self.on_staff: list[Callable[[Room], None]] = []
+        self.over = {""}  # epochs whose end was heard of here; the empty one is nobody's
         self._limits = window_changes, window_bytes
 
     def room_of(self, slug: str) -> Room | None:
@@ -176,6 +177,8 @@ class Hub:
         first = room.window is None
         if not first:
             room.acknowledged = 0
+            self.over.add(room.epoch)
+        self.over.discard(epoch)
         room.epoch = epoch
         room.window = Window(head, *self._limits)
         room.recount_messages(messages)

@@ -100,12 +100,21 @@ class Syncer:
     async def snapshot(self, room: Room, least: int = 0, since: float = 0.0) -> Snapshot:
         """The restaurant's state at revision `least` or later, with all that anybody knew of before `since`."""
         await self._position(room)
+        found = self._snapshots.get(room.restaurant_id)
+        if found is not None and self._serves(found, room, least, since):
+            return found
         async with self._reading(room):
             found = self._snapshots.get(room.restaurant_id)
             if found is None or not self._serves(found, room, least, since):
                 await asyncio.sleep(found.read_at + GATHER_SECONDS - time.monotonic() if found else 0)
                 found = await self._read(room)
             return found
+
+    async def newest(self, room: Room) -> Snapshot:
+        """The restaurant's state with all that is committed by now. Raises UnknownRestaurant, DatabaseUnavailable."""
+        await self._position(room)
+        head = await self._look(room)
+        return await self.snapshot(room, head.revision)
 
     def pay(self) -> None:
         """The database is there: sync those who could not be before."""
@@ -127,10 +136,9 @@ class Syncer:
         await self._position(room)
         reason = "first-sync"
         if session.profile is not None:
+            await self._look(room)  # it names no history, and may come from one that this relay has not heard of
             await session.profile.prepare()
         elif sync.epoch is not None and sync.revision is not None:
-            if not isinstance(sync, Resync):  # whose history is one that this relay knew
-                await self._tell_histories_apart(room, sync.epoch)
             reason = await self._reach(room, sync.epoch, sync.revision)
         if not self._waits(session, sync):
             return
@@ -161,44 +169,44 @@ class Syncer:
 
     async def _reach(self, room: Room, epoch: str, revision: int) -> str:
         """Make the window reach back to a cursor; the reason for a snapshot where it cannot."""
+        if epoch != room.epoch and epoch not in self._hub.over:
+            # Another relay may have heard first of a history that has begun. From what this one remembers of the one
+            # before, whoever comes from there would be moved back.
+            await self._look(room)
         if epoch == room.epoch and revision > room.head:
-            if not await self._holds(room, revision):
-                return "ahead"
-            # The room is only a moment behind; what the terminal has already is not sent again.
-            self._ring(room.restaurant_id)
+            head = await self._look(room)
+            if epoch == room.epoch:
+                if revision > head.revision:
+                    return "ahead"
+                # The room is only a moment behind; what the terminal has already is not sent again.
+                self._ring(room.restaurant_id)
         if epoch != room.epoch:
             return "epoch-changed"
         return "" if await self._backfill(room, revision) else "too-old"
 
-    async def _tell_histories_apart(self, room: Room, epoch: str) -> None:
-        """Find out whose history is over, a terminal's of this epoch or the room's.
+    async def _look(self, room: Room) -> Head:
+        """The room's head as the database has it now, looked up for all who ask together.
 
-        After a promotion another relay may have heard of it first; from what this one remembers of the history before,
-        whoever comes from there would be moved back.
+        A room of another history begins anew. Raises UnknownRestaurant.
         """
-        window = None
-        while epoch != room.epoch and window is not room.window:
-            window = room.window
-            found, head = await self._look(room)
-            if found != room.epoch and window is room.window:
-                self._hub.position(room, found, head.revision, head.messages)
+        while True:
+            window, asked = room.window, time.monotonic()
+            async with self._reading(room):
+                if room.looked[0] < asked:
+                    began = time.monotonic()
+                    async with self._turn():
+                        heads = await self._database.read_heads([room.restaurant_id])
+                    room.looked = began, heads.epoch, heads.by_restaurant.get(room.restaurant_id)
+                _, epoch, head = room.looked
+            if head is None:
+                raise UnknownRestaurant(room.slug)
+            if epoch == room.epoch:
+                return head
+            # Where the room began anew meanwhile, this may be of the time before.
+            if room.window is window:
+                self._hub.position(room, epoch, head.revision, head.messages)
                 self._ring(room.restaurant_id)
-
-    async def _holds(self, room: Room, revision: int) -> bool:
-        """Whether the database holds a revision that the room has not taken yet."""
-        epoch, head = await self._look(room)
-        return epoch == room.epoch and revision <= head.revision
-
-    async def _look(self, room: Room) -> tuple[str, Head]:
-        """The epoch and the room's head as the database has them, looked up for all who ask together."""
-        asked = time.monotonic()
-        async with self._reading(room):
-            if room.looked[0] < asked:
-                began = time.monotonic()
-                async with self._turn():
-                    heads = await self._database.read_heads([room.restaurant_id])
-                room.looked = began, heads.epoch, heads.by_restaurant.get(room.restaurant_id, Head())
-            return room.looked[1:]
+                return head
 
     async def _backfill(self, room: Room, revision: int) -> bool:
         """Read what the window lacks after a revision, for all who wait together; whether the window has it now."""

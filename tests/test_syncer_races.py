@@ -11,14 +11,26 @@ import pytest
 
 from relay.database import Database
 from relay.errors import DatabaseUnavailable, UnknownRestaurant
+from relay.frames import Frames
 from relay.hub import Room
 from relay.reader import Reader
 from relay.session import State, Sync
+from relay.snapshots import Snapshot
 from relay.ways import Ways
 from tests.fakes import Syncing, heard
 from tests.waiting import until
 
 FIRST = Sync(None, None)
+
+
+class App:
+    """A profile that passes on what it is given."""
+
+    async def prepare(self) -> None:
+        pass
+
+    def snapshot(self, snapshot: Snapshot, _: Sync) -> Frames:
+        return snapshot.frames("app", None)
 
 
 def begin(parts: Syncing, deed: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -258,28 +270,85 @@ async def test_who_comes_from_another_history_waits_for_a_database_that_is_away(
     assert heard(wire) == ["changes 9-9"]
 
 
-@pytest.mark.parametrize("epoch", ["e1", "e3"])
+@pytest.mark.parametrize(
+    ("anew", "at_last", "begun", "answer"),
+    [("e1", "e2", ["e1", "e2"], "changes 5-5"), ("e3", "e3", ["e3"], "snapshot epoch-changed 5")],
+)
 async def test_what_was_looked_up_before_the_room_began_anew_is_looked_up_again(
-    epoch: str, monkeypatch: pytest.MonkeyPatch
+    anew: str, at_last: str, begun: list[str], answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = await positioned(5)
     await parts.syncer.answer(parts.enter()[0], FIRST)
-    begun: list[str] = []
+    found: list[str] = []
     position = parts.hub.position
 
     def noted(room: Room, epoch: str, head: int, messages: int) -> None:
-        begun.append(epoch)
+        found.append(epoch)
         position(room, epoch, head, messages)
 
     monkeypatch.setattr(parts.hub, "position", noted)
+    parts.database.epoch = "e2"
     session, wire = parts.enter()
     asked = begin(parts, parts.syncer.answer(session, Sync("e2", 5)))
     await until(lambda: parts.database.under_way)
-    parts.hub.position(parts.room, epoch, 5, 0)
-    parts.database.epoch = "e2"
+    parts.database.epoch = at_last
+    parts.hub.position(parts.room, anew, 5, 0)
     await finish(parts, asked)
-    assert begun == [epoch, "e2"]
-    assert heard(wire) == ["changes 5-5"]
+    assert found == begun
+    assert heard(wire) == [answer]
+
+
+async def test_whoever_is_ahead_of_the_room_is_not_moved_back_in_a_history_that_is_over() -> None:
+    parts = await positioned(5)
+    await parts.syncer.answer(parts.enter()[0], FIRST)
+    parts.database.append(8)  # which another relay's terminals have seen
+    parts.database.epoch = "e2"  # promoted, and nothing lost
+    session, wire = parts.enter()
+    await parts.syncer.answer(session, Sync("e1", 8))
+    assert heard(wire) == ["snapshot epoch-changed 8"]
+    assert parts.room.epoch == "e2"
+
+
+async def test_the_newest_state_is_that_of_a_history_not_heard_of() -> None:
+    parts = await positioned(20)
+    await parts.syncer.answer(parts.enter()[0], FIRST)
+    parts.database.epoch, parts.database.head = "e2", 16  # restored
+    found = await parts.syncer.newest(parts.room)
+    assert (found.epoch, found.revision) == ("e2", 16)
+
+
+async def test_the_app_which_names_no_history_is_sent_the_databases() -> None:
+    parts = await positioned(20)
+    await parts.syncer.answer(parts.enter()[0], FIRST)
+    parts.database.epoch, parts.database.head = "e2", 16
+    session, wire = parts.enter()
+    session.profile = App()  # type: ignore[assignment]
+    await parts.syncer.answer(session, FIRST)
+    assert (heard(wire), wire.messages[0]["data"]["epoch"]) == (["snapshot app 16"], "e2")
+
+
+async def test_who_is_served_from_memory_waits_for_nobodys_look() -> None:
+    parts = await positioned(5)
+    await parts.syncer.answer(parts.enter()[0], FIRST)
+    stranger, _ = parts.enter()
+    looking = begin(parts, parts.syncer.answer(stranger, Sync("e0", 3)))
+    await until(lambda: parts.database.under_way)
+    session, wire = parts.enter()
+    await parts.syncer.answer(session, FIRST)
+    assert heard(wire) == ["snapshot first-sync 5"]
+    await finish(parts, looking)
+
+
+async def test_a_history_whose_end_was_heard_of_is_not_looked_up() -> None:
+    parts = await positioned(5)
+    parts.database.epoch = "e2"
+    parts.hub.position(parts.room, "e2", 5, 0)
+    reads = parts.database.reads["heads"]
+    for _ in range(3):
+        session, wire = parts.enter()
+        await parts.syncer.answer(session, Sync("e1", 3))
+        assert heard(wire) == ["snapshot epoch-changed 5"]
+    assert parts.database.reads["heads"] == reads
 
 
 async def test_of_another_history_all_who_come_together_are_one_look() -> None:
