@@ -158,6 +158,7 @@ class Floor:
         if self._window is not self.room.window:
             self._window = self.room.window  # it began anew, perhaps in another history
             self._changed_at.clear()
+            self.staff_is_old = True  # although their count may be the same
 
     def owe(self, kinds: Iterable[str], order_ids: Collection[str] | None = ()) -> None:
         """These lists are due to every session; of the orders those named, None: the newest."""
@@ -255,6 +256,7 @@ class Floor:
         Raises DatabaseUnavailable, UnknownRestaurant.
         """
         async with self._reading:
+            self._keep_up()
             if not self._must_read_staff:
                 return
             old, self.staff_is_old = self.staff, False

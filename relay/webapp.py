@@ -246,8 +246,8 @@ class AppSession:
 
     def certainly_seen(self) -> int | None:
         """A revision that this terminal has surely received: written so long ago that a dead socket was noticed."""
-        # Of a renamed order the next socket must still hear.
-        if self._session.state is not State.LIVE or not self._met or self._cleared:
+        # Of a renamed order the next socket must still hear. A history that is over is nobody's, until it is resynced.
+        if self._session.state is not State.LIVE or not self._session.epoch or not self._met or self._cleared:
             return None
         now = time.monotonic()
         if not self._session.lagging:

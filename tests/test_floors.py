@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -12,6 +13,7 @@ from relay.frames import encode
 from relay.hub import Room
 from relay.session import Session, State
 from relay.vault import Vault
+from relay.webapp import AppSession, WebApp
 from relay.window import Window
 from tests.waiting import until
 from tests.wires import HandMadeWire
@@ -23,9 +25,10 @@ class FakeData:
     def __init__(self, revision: int) -> None:
         self.revision = revision
         self.epoch = "e1"
-        self.reads = 0
+        self.reads = self.staff_reads = 0
 
     async def read_staff(self, *_: object) -> StaffRows:
+        self.staff_reads += 1
         return StaffRows(0, complete=True, users=())
 
     async def read_lists(self, *_: object) -> Lists:
@@ -88,3 +91,25 @@ async def test_no_list_is_sent_from_before_what_the_session_knows(old: str) -> N
     data.revision, data.epoch = 6, "e1"
     await until(lambda: wire.messages)
     assert wire.messages[0]["data"]["data"] == {"tables": []}
+
+
+async def test_the_users_of_a_history_that_is_over_are_read_again_though_as_many_changed_in_the_new_one() -> None:
+    data = FakeData(7)
+    floor = floor_with(data)
+    floor.room.staff = 0
+    await floor.load_staff()
+    await floor.load_staff()
+    assert data.staff_reads == 1
+    floor.room.epoch, floor.room.window = "e2", Window(3, 100, 10_000)
+    await floor.load_staff()
+    assert data.staff_reads == 2
+
+
+def test_what_was_seen_of_a_history_that_is_over_is_not_noted_in_the_new_one() -> None:
+    session = live_member()[0].session
+    app = AppSession(cast(WebApp, SimpleNamespace(certain_seconds=-1.0)), session)
+    app._met = True
+    session.epoch, session.cursor = "e1", 203
+    assert app.certainly_seen() == 203
+    session.epoch = ""  # it lags, and is resynced when it reads again
+    assert app.certainly_seen() is None
