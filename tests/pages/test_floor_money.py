@@ -64,6 +64,7 @@ async def test_card_and_open_table_show_what_the_guests_will_pay_whoever_changes
     await window.order("Mohinga")
     for shown in (window.table(3).locator(".table-sum"), window.panel.locator(".total")):
         await expect(shown).to_have_text("2,625 MMK")
+    await window.agrees(floor.conninfo)
     execute(
         floor.conninfo,
         "update pos.tables set order_items = order_items || "
