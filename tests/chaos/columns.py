@@ -84,7 +84,7 @@ DEEP: Mapping[Fault, int] = {
 class Pace:
     """How fast changes come, and what is aimed at then."""
 
-    pause: float  # seconds between two counts of a till: twice 100 changes in it, and some thirty a second by others
+    pause: float  # seconds between two counts of a till: twice 100 changes in it, and some fifty a second by others
     p50: float  # milliseconds from commit to terminal
     p99: float
 
@@ -93,7 +93,7 @@ class Pace:
 class Scale:
     """How many there are, and what is aimed at."""
 
-    paces: Sequence[Pace]  # whose latency is measured; the last one goes on in all that follows
+    paces: Sequence[Pace]  # whose latency is measured; the first goes on in all that follows
     watchers: int  # light terminals whose latency is measured
     seconds: float  # in which it is, at each pace
     terminals: int  # light ones, while readers stop and relays are deployed
@@ -114,7 +114,7 @@ GOALS = Scale(
     storm_seconds=15,
 )
 DEEP_GOALS = Scale(
-    paces=[Pace(8.0, p50=5, p99=25), Pace(2.0, p50=10, p99=50)],
+    paces=[Pace(2.0, p50=10, p99=50), Pace(20.0, p50=5, p99=25)],
     watchers=400,
     seconds=60.0,
     terminals=1000,

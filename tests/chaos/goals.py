@@ -79,6 +79,12 @@ class Scene:
         """So many look on from now on."""
         await self.crowd.grow([self.world.nginx.url], self.world.slugs(), terminals, within=BACK_SECONDS)
 
+    def keep(self, pace: Pace) -> None:
+        """Let the tills work at this pace from now on."""
+        for load in self.staff.loads.values():
+            for till in load.tills:
+                till.pause = pace.pause
+
     def show(self, goal: str, what: str, found: float, most: float, unit: str) -> None:
         self.figures.append(Figure(goal, what, found, most, unit))
         print(self.figures[-1], flush=True)
@@ -97,7 +103,9 @@ async def measure(seed: int, scale: Scale) -> list[Figure]:
             scene = Scene(whole, staff, crowd, scale)
             await scene.grow(scale.watchers)
             for pace in scale.paces:
+                scene.keep(pace)
                 await latency(scene, pace)
+            scene.keep(scale.paces[0])
             await scene.grow(scale.terminals)
             await stopped_readers(scene)
             await rolls(scene)
@@ -129,9 +137,6 @@ async def _looking_on() -> AsyncIterator[Crowd]:
 async def latency(scene: Scene, goal: Pace) -> None:
     """From a change's commit to a terminal that has it, every delivery."""
     scale = scene.scale
-    for load in scene.staff.loads.values():
-        for till in load.tills:
-            till.pause = goal.pause
     await slow_down(SETTLE_SECONDS)
     async with watched() as lateness:
         found, speed = await _latencies(scene, scale.seconds)

@@ -84,7 +84,8 @@ class Soak:
     began: float = field(default_factory=time.monotonic)
     looks: list[Look] = field(default_factory=list)
     compared: int = 0
-    days: float = 0.0  # that passed for what is in the database
+    days: float = 0.0  # that passed for what is in the database,
+    aged: float = 0.0  # and after so many seconds
 
     @property
     def seconds(self) -> float:
@@ -127,7 +128,8 @@ class Soak:
 
         But no more than half of what is kept: what was not compared yet must not be pruned.
         """
-        older = min(TELL_SECONDS / (self.minutes * 60) * DAYS, KEEP_DAYS / 2)
+        seconds, self.aged = self.seconds - self.aged, self.seconds
+        older = min(seconds / (self.minutes * 60) * DAYS, KEEP_DAYS / 2)
         self.days += older
 
         def pass_() -> None:
