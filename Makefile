@@ -3,7 +3,7 @@
 PYTHON ?=
 ARGS ?=
 PG ?= 18
-WORKERS ?= 3
+WORKERS ?= 4
 BIN := .venv/bin
 DEBIAN_15 := /usr/lib/postgresql/15/bin
 OLD_PYTHON := the relay needs Python 3.11 or newer and found none; install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3
@@ -41,7 +41,7 @@ run: setup ## start the relay with its own PostgreSQL
 dev: setup ## the same, reloading when the code changes
 	@exec $(BIN)/relay serve --embedded --reload $(ARGS)
 
-test: setup ## run all tests on PostgreSQL 18 (PG=15: on Debian's 15; ARGS=... goes to pytest; WORKERS=3)
+test: setup ## run all tests on PostgreSQL 18 (PG=15: on Debian's 15; ARGS=... goes to pytest; WORKERS=4)
 	$(PYTEST) $(ARGS)
 
 check: lint types audit test-18 test-15 screenshots model mutants chaos ## everything that must pass: lint, types, audit, tests on 18 and 15, pictures, model, mutants, chaos
