@@ -108,6 +108,15 @@ class Window:
         kept = "navigator.serviceWorker.ready.then(() => caches.match('/')).then(Boolean)"
         await until(lambda: self.page.evaluate(kept), what="the page in the cache")
 
+    async def type_reservation(self, number: int, guest: str, time: str = "") -> Locator:
+        """Open a table and type who reserves it; the dialog, in which that is still to be confirmed."""
+        await self.open(number)
+        await self.button("Reserve").click()
+        dialog = self.page.get_by_role("dialog")
+        await dialog.get_by_label("Name").fill(guest)
+        await dialog.get_by_label("Time").fill(time)
+        return dialog
+
     async def agrees(self, conninfo: str) -> None:
         """Wait until it is live and nothing is pending; then it shows what the database holds."""
         await agreed(conninfo, self)

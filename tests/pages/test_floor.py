@@ -183,11 +183,7 @@ async def test_two_who_edit_one_dish_keep_what_each_has_changed(floor: Floor) ->
 
 async def test_a_table_is_reserved_and_the_guests_come(floor: Floor) -> None:
     window = await floor.open()
-    await window.open(5)
-    await window.button("Reserve").click()
-    dialog = window.page.get_by_role("dialog")
-    await dialog.get_by_label("Name").fill("Daw Mya")
-    await dialog.get_by_label("Time").fill("19:30")
+    dialog = await window.type_reservation(5, "Daw Mya", "19:30")
     await dialog.get_by_role("button", name="Reserve").click()
     await expect(window.table(5)).to_contain_text("Reserved")
     await expect(window.table(5)).to_contain_text("19:30, Daw Mya")
@@ -203,10 +199,7 @@ async def test_a_table_is_reserved_and_the_guests_come(floor: Floor) -> None:
 
 async def test_a_table_that_was_taken_while_the_name_was_typed_is_not_reserved(floor: Floor) -> None:
     window, other = await floor.open(), await floor.open()
-    await window.open(5)
-    await window.button("Reserve").click()
-    dialog = window.page.get_by_role("dialog")
-    await dialog.get_by_label("Name").fill("Daw Mya")
+    dialog = await window.type_reservation(5, "Daw Mya")
     await other.seat(5, 3)
     await other.order("Mohinga")
     await floor.agree(window, other)
@@ -228,10 +221,7 @@ async def test_a_table_that_was_taken_while_the_name_was_typed_is_not_reserved(f
 
 async def test_a_name_that_was_typed_for_a_table_that_is_gone_stays(floor: Floor) -> None:
     window = await floor.open()
-    await window.open(5)
-    await window.button("Reserve").click()
-    dialog = window.page.get_by_role("dialog")
-    await dialog.get_by_label("Name").fill("Daw Mya")
+    dialog = await window.type_reservation(5, "Daw Mya")
     execute(floor.conninfo, "delete from pos.tables where number = 5")
     await expect(window.table(5)).to_have_count(0)
     await dialog.get_by_role("button", name="Reserve").click()

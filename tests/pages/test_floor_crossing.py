@@ -133,11 +133,7 @@ async def test_a_table_that_somebody_adds_to_is_cleared_only_after_a_question(fl
 
 
 async def reserve(window: Window, number: int, guest: str, time: str) -> None:
-    await window.open(number)
-    await window.button("Reserve").click()
-    dialog = window.page.get_by_role("dialog")
-    await dialog.get_by_label("Name").fill(guest)
-    await dialog.get_by_label("Time").fill(time)
+    dialog = await window.type_reservation(number, guest, time)
     await dialog.get_by_role("button", name="Reserve").click()
     await expect(dialog).to_have_count(0)
 
