@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from relay.changes import encoded
@@ -12,13 +12,14 @@ from relay.database import Database, Heads, State
 from relay.doorbells import Doorbells
 from relay.hub import Hub, Room
 from relay.logrows import ChangeRow, Changes, Head, LogRead
-from relay.session import Session
+from relay.session import Session, Sync
 from relay.settings import Settings
 from relay.standby import Reads
 from relay.syncer import Syncer
 from tests.wires import HandMadeWire
 
 T = TypeVar("T")
+FIRST = Sync(None, None)  # who has nothing yet
 
 
 class FakeDatabase:
@@ -100,6 +101,25 @@ class Syncing:
         assert self.room.window is not None
         new = [row for revision, row in sorted(self.database.log.items()) if revision > self.room.head]
         self.hub.take(self.room, [encoded(row) for row in new])
+
+
+def begin(parts: Syncing, deed: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start what then waits for the database."""
+    parts.database.gate.clear()
+    return asyncio.create_task(deed)
+
+
+async def finish(parts: Syncing, *tasks: asyncio.Task[None]) -> None:
+    """Let the database answer, and wait for what was begun."""
+    parts.database.gate.set()
+    await asyncio.gather(*tasks)
+
+
+async def positioned(head: int, **settings: Any) -> Syncing:
+    """A syncer whose room stands at a head already, with a session in it that only talks."""
+    parts = Syncing(head, **settings)
+    await parts.syncer.join(parts.enter()[0])
+    return parts
 
 
 def heard(wire: HandMadeWire) -> list[Any]:

@@ -12,15 +12,12 @@ from relay.errors import DatabaseUnavailable
 from relay.reader import READ_ROWS
 from relay.session import State, Sync
 from relay.syncer import GATHER_SECONDS, MARGIN
-from tests.fakes import Syncing, heard
+from tests.fakes import FIRST, Syncing, heard
 from tests.waiting import until
 
 
 def at(revision: int, epoch: str = "e1") -> Sync:
     return Sync(epoch, revision)
-
-
-FIRST = Sync(None, None)
 
 
 async def answers(parts: Syncing, *syncs: Sync) -> list[list[object]]:
