@@ -40,7 +40,8 @@ def old_relay(version: int, folder: Path) -> dict[str, Any]:
     kept = VERSIONS / f"{version}.relay.tar.xz"
     assert kept.exists(), f"keep it: git archive LAST_COMMIT_WITH_VERSION_{version} relay | xz -9e > {kept.name}"
     with tarfile.open(kept) as archive:
-        archive.extractall(folder, filter="data")
+        safely: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # since Python 3.11.4
+        archive.extractall(folder, **safely)
     return {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
 
 
