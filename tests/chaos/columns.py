@@ -84,7 +84,10 @@ DEEP: Mapping[Fault, int] = {
 class Pace:
     """How fast changes come, and what is aimed at then."""
 
-    pause: float  # seconds between two counts of a till: twice 100 changes in it, and some fifty a second by others
+    pause: float  # seconds between two counts of each of a hundred tills
+    people: (
+        float  # at most, between two transactions of each of eight people; waiters and others make 30 changes a second
+    )
     p50: float  # milliseconds from commit to terminal
     p99: float
 
@@ -104,7 +107,7 @@ class Scale:
 
 
 GOALS = Scale(
-    paces=[Pace(2.0, p50=10, p99=50)],
+    paces=[Pace(2.0, people=1.0, p50=10, p99=50)],
     watchers=400,
     seconds=15.0,
     terminals=1000,
@@ -114,7 +117,7 @@ GOALS = Scale(
     storm_seconds=15,
 )
 DEEP_GOALS = Scale(
-    paces=[Pace(2.0, p50=10, p99=50), Pace(20.0, p50=5, p99=25)],
+    paces=[Pace(2.0, people=1.0, p50=10, p99=50), Pace(20.0, people=2.5, p50=5, p99=25)],
     watchers=400,
     seconds=60.0,
     terminals=1000,

@@ -16,7 +16,7 @@ import psycopg
 
 from tests.chaos.failover import fail_over
 from tests.chaos.network import TO_DATABASE, TO_NGINX
-from tests.chaos.readers import flood_stopped_readers
+from tests.chaos.readers import flood, read_again, stop
 from tests.chaos.staff import BACK_SECONDS, Staff
 from tests.chaos.world import QUIET, World, accepts, gone
 from tests.cluster import children_of
@@ -184,7 +184,9 @@ async def flood_who_does_not_read(world: World, _staff: Staff, dice: random.Rand
     """Terminals of one relay stop reading while ten megabytes are said to them."""
     relay = dice.choice(world.relays)
     await until(relay.ready, within=30.0, what="a relay that is ready")
-    await flood_stopped_readers(world.conninfo, relay, READERS)
+    stopped = await stop(relay, READERS)
+    await flood(world.conninfo, relay, READERS)
+    await read_again(world.conninfo, stopped)
     return READERS
 
 

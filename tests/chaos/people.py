@@ -37,6 +37,7 @@ class Person:
         self.committed: dict[str, int] = {}  # each token with the number of its changes
         self.rolled_back: set[str] = set()
         self.lost: set[str] = set()  # committed, and in no history any more
+        self.pause = PAUSE_SECONDS
         self.stopping = False
 
     async def run(self) -> None:
@@ -46,7 +47,7 @@ class Person:
                 async with await psycopg.AsyncConnection.connect(self._conninfo(), connect_timeout=3) as connection:
                     while not self.stopping:
                         await self._transaction(connection)
-                        await slow_down(self._dice.uniform(0, PAUSE_SECONDS))
+                        await slow_down(self._dice.uniform(0, self.pause))
             except psycopg.Error:  # whatever was under way ended in a way that nobody knows
                 await slow_down(0.2)
 

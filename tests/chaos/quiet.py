@@ -20,11 +20,10 @@ DESCRIBE = """
 """
 
 
-def describe(conninfo: str, said: str, times: int = 1) -> None:
-    """Change the one dish that changes, so many times."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        for _ in range(times):
-            connection.execute(DESCRIBE, {"said": said, "slug": QUIET})
+def describe(conninfo: str, said: str) -> None:
+    """Change the one dish that changes."""
+    with psycopg.connect(conninfo) as connection:
+        connection.execute(DESCRIBE, {"said": said, "slug": QUIET})
 
 
 class Quiet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -52,26 +53,29 @@ async def narrow(relay: RelayProcess, slug: str, client_id: str) -> Terminal:
     return await Terminal(f"{relay.url}?restaurant={slug}", client_id).connect(sock=own)
 
 
-async def flood_stopped_readers(
-    conninfo: str, relay: RelayProcess, readers: int, over: asyncio.Event | None = None
-) -> int:
-    """So many read no more while much is changed, then read again, and show what the database holds.
-
-    The relay holds no more for them than for one: they lag, and are served from the window, or with the state. By how
-    many bytes it grows meanwhile. `over` is set when they begin to read.
-    """
+async def stop(relay: RelayProcess, readers: int) -> list[Terminal]:
+    """So many come to the relay, and read no more."""
     stopped = [await narrow(relay, QUIET, f"stopped-{number}") for number in range(readers)]
-    before = memory(relay)
     for one in stopped:
         one.stop_reading()
-    await asyncio.to_thread(describe, conninfo, "x" * FLOOD_BYTES, FLOOD_CHANGES)
+    return stopped
+
+
+async def flood(conninfo: str, relay: RelayProcess, readers: int, pause: float = 0.0) -> None:
+    """Change much while so many do not read: the relay holds no more for them than for one. `pause` is in seconds."""
+    before = memory(relay)
+    for _ in range(FLOOD_CHANGES):
+        await asyncio.to_thread(describe, conninfo, "x" * FLOOD_BYTES)
+        await slow_down(pause)
     lagging = (await relay.health())["lagging"]
     assert lagging >= readers, f"{lagging} of {readers} readers lag"
     grown = memory(relay) - before
     assert grown < MEMORY_BYTES, f"{grown >> 20} MiB more"
     await asyncio.to_thread(describe, conninfo, "")
-    if over is not None:
-        over.set()
+
+
+async def read_again(conninfo: str, stopped: Sequence[Terminal]) -> None:
+    """They are served from the window, or with the state, until they show what the database holds; then they leave."""
     for one in stopped:
         one.read_again()
     revision, _ = await asyncio.to_thread(state_in_database, conninfo, QUIET)
@@ -83,7 +87,6 @@ async def flood_stopped_readers(
     await agree(conninfo, *stopped, slug=QUIET)
     for one in stopped:
         await one.cut()
-    return grown
 
 
 def _has_more(one: Terminal, held: int) -> bool:
