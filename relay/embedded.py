@@ -211,6 +211,8 @@ class Cluster:
 
     def _release_lock(self) -> None:
         if self._lock is not None:
+            # Not by closing alone: a process that is being started meanwhile has the same file open until its exec.
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
             os.close(self._lock)
             self._lock = None
 

@@ -169,6 +169,22 @@ def test_a_folder_serves_one_relay_at_a_time(make: Make) -> None:
     assert not cluster.is_running()
 
 
+def test_a_process_that_is_being_started_does_not_keep_the_folder(private_cluster: TestCluster) -> None:
+    ours, its = os.pipe()
+    child = os.fork()
+    if child == 0:  # it has what this process has open, as any has until its exec
+        os.close(its)
+        os.read(ours, 1)
+        os._exit(0)
+    os.close(ours)
+    try:
+        private_cluster.stop()
+        private_cluster.start()
+    finally:
+        os.close(its)
+        os.waitpid(child, 0)
+
+
 def test_it_starts_after_its_postmaster_was_killed(private_cluster: TestCluster) -> None:
     private_cluster.create_database("minipos_db")
     private_cluster.kill()
