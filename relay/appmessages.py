@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from msgspec.structs import replace
 
 from . import bodies, protocol
@@ -55,6 +56,12 @@ SETTINGS = frozenset(
         "sessionTimeout",
     }
 )
+
+
+class _Changed(msgspec.Struct):
+    data: msgspec.Raw
+
+
 SESSION_MESSAGES = (
     "USER_LOGIN",
     "USER_LOGOUT",
@@ -118,9 +125,23 @@ def as_update(text: bytes) -> bytes:
     return text.replace(b'"action":"add', b'"action":"update', 1)
 
 
-def has_all_settings(settings: Mapping[str, object]) -> bool:
-    """Whether these are settings that the app may be sent: they replace all of its own."""
-    return settings.keys() >= SETTINGS
+def has_all_settings(settings: str | bytes) -> bool:
+    """Whether these are settings, as JSON, that the app may be sent: they replace all of its own.
+
+    Only their names are read: people may write a value that Python does not take (a number of 5,000 digits).
+    """
+    try:
+        return msgspec.json.decode(settings, type=dict[str, msgspec.Raw]).keys() >= SETTINGS
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def changes_all_settings(message: bytes) -> bool:
+    """The same of the text of an UPDATE_SETTINGS."""
+    try:
+        return has_all_settings(bytes(msgspec.json.decode(message, type=_Changed).data))
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def members(lists: Mapping[str, str]) -> str:

@@ -108,7 +108,7 @@ class Member:
             return () if in_lists else encode(appmessages.as_update(text_of(change)))
         if change.action == "clear":
             return change.frames  # no list can stand for it
-        if change.type == "UPDATE_SETTINGS" and not appmessages.has_all_settings(json.loads(text_of(change))["data"]):
+        if change.type == "UPDATE_SETTINGS" and not appmessages.changes_all_settings(text_of(change)):
             return ()
         kind = appmessages.list_of(change.type, change.action)
         return change.frames if kind is None or change.revision > self._sent_at.get(kind, 0) else ()
@@ -234,7 +234,7 @@ class Floor:
             # A list from before a change that was sent already would move terminals back; that change owes a new one.
             if text is None or lists.revision < self._changed_at.get(kind, 0):
                 continue
-            found[kind] = "" if kind == "settings" and not appmessages.has_all_settings(json.loads(text)) else text
+            found[kind] = "" if kind == "settings" and not appmessages.has_all_settings(text) else text
         return found
 
     # Staff

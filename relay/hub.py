@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +12,13 @@ from itertools import takewhile
 
 from .frames import Frames
 from .logrows import Head
+from .logs import fields
 from .session import Session, State
 from .window import Change, Window
 
+log = logging.getLogger("relay.hub")
+
+FAULT = 1011  # close code (RFC 6455, section 7.4.1)
 IDLE_SECONDS = 60.0  # a room without sessions is kept up to date this long, for those who come back
 MESSAGES_KEPT = 1000
 MESSAGE_SECONDS = 60.0
@@ -142,11 +147,15 @@ class Hub:
         room = self.rooms.get(restaurant_id)
         if room is None:
             room = self.rooms[restaurant_id] = Room(restaurant_id, slug)
-        if self._by_slug.get(room.slug) is room:
-            del self._by_slug[room.slug]
+        self.forget_name(room)
         room.slug, room.named_at = slug, time.monotonic()
         self._by_slug[slug] = room
         return room
+
+    def forget_name(self, room: Room) -> None:
+        """The restaurant has another slug, or none: `room_of` finds the room no more."""
+        if self._by_slug.get(room.slug) is room:
+            del self._by_slug[room.slug]
 
     def enter(self, session: Session, room: Room) -> None:
         """Put a session into its restaurant's room."""
@@ -166,8 +175,7 @@ class Hub:
         for room in [room for room in self.rooms.values() if not room.sessions]:
             if time.monotonic() - room.idle_since > IDLE_SECONDS:
                 del self.rooms[room.restaurant_id]
-                if self._by_slug.get(room.slug) is room:
-                    del self._by_slug[room.slug]
+                self.forget_name(room)
 
     def position(self, room: Room, epoch: str, head: int, messages: int) -> None:
         """Begin a room's window at a head, for the first time or after its history changed.
@@ -246,7 +254,14 @@ class Hub:
         self._feed(self.rooms[session.restaurant_id], session)
 
     def _feed(self, room: Room, session: Session) -> None:
-        if not room.feed(session):
+        try:
+            fed = room.feed(session)
+        except Exception:
+            # What one terminal cannot be given is no reason to give the others nothing.
+            log.exception("a terminal could not be sent a change", extra=fields(client=session.client_id))
+            session.close(FAULT, "the relay failed; its log says why")
+            return
+        if not fed:
             self.resync(session)
         elif session.cursor < room.head and session.ready:
             # One chunk a round: a burst to a thousand terminals must not hold up another restaurant's.

@@ -231,7 +231,7 @@ class AppSession:
         if users is not None and isinstance(sync, UsersAsked):
             frames += encode(appmessages.user_sync(users, now_ms=now))
         head, tail = appmessages.sync_response_parts(users, snapshot.revision, ref=sync.ref, now_ms=now)
-        if appmessages.has_all_settings(json.loads(state.settings)):
+        if appmessages.has_all_settings(state.settings):
             frames += snapshot.inside(head, tail)
         else:
             lists = {kind: getattr(state, kind) for kind in appmessages.LISTS if kind != "settings"}

@@ -168,6 +168,21 @@ async def test_a_session_with_a_profile_is_sent_what_that_chooses_among_others_w
     assert {session.cursor for session, _ in odd} == {6}
 
 
+async def test_a_change_that_one_session_cannot_be_given_is_given_to_the_others() -> None:
+    class Failing:
+        name = "failing"
+
+        def frames_of(self, _change: Change) -> Frames:
+            raise RecursionError
+
+    rooms = Rooms()
+    plain, failing = [rooms.join(0) for _ in range(10)], rooms.join(0)
+    failing[0].profile = cast(Profile, Failing())
+    await rooms.append(3)
+    assert [wire.messages for _, wire in plain] == [[1, 2, 3]] * 10
+    assert failing[0].state is State.CLOSED
+
+
 async def test_a_change_does_not_overtake_the_messages_that_wait() -> None:
     rooms = Rooms()
     _, wire = rooms.join(0, HandMadeWire(takes=0))
