@@ -125,11 +125,13 @@ class Connection:
     async def _end(self) -> None:
         self._over = True
         self.session.close(GOODBYE)
+        if self._entering is not None:
+            # What nobody would repeat is done all the same, once the database is there.
+            if all(isinstance(message, (Hello, SyncRequest)) for message in self._held):
+                self._entering.cancel()
+            await asyncio.wait({self._entering})
         if self.session.profile:
             self.session.profile.left()
-        if self._entering is not None:
-            self._entering.cancel()
-            await asyncio.wait({self._entering})
         if self._parts.gate is not None:
             self._parts.gate.leave(self.session)
         if self._known_as is not None:
@@ -163,6 +165,8 @@ class Connection:
             async with asyncio.timeout(LEAVE_SECONDS):
                 await self._all_answered()
         self._let_go()
+        if self._over and self._entering is not None:
+            self._entering.cancel()
         self.session.close(RESTARTING, f"{why}; retry after {delay:.1f} s")
 
     async def _enter(self) -> None:
@@ -263,7 +267,8 @@ class Connection:
             deed = self.session.profile.deed(message, deed)
         if isinstance(deed, Goodbye):
             await self._all_answered()
-            self._let_go()
+            if not self.session.profile:  # the app knows no ERROR: for it this is done when the database is there
+                self._let_go()
             self.session.close(GOODBYE)
         elif message.type == "HEARTBEAT":
             with suppress(DatabaseUnavailable):  # it is answered all the same
@@ -349,10 +354,8 @@ class Connection:
         if self._room is not None:
             self._room.acknowledged = max(self._room.acknowledged, answer.revision)
         if deed.acknowledge:
-            details = answer.details_parsed()
-            self.session.reply(
-                protocol.ack(deed.mutation.id, answer.revision, answer.version, details, now_ms=now_ms())
-            )
+            details, id_ = answer.details_parsed(), deed.mutation.id
+            self.session.reply(protocol.ack(id_, answer.revision, answer.version, details, now_ms=now_ms()))
 
     def _refuse(self, refusal: Refusal, ref: str | None) -> None:
         metrics.REFUSALS.labels(refusal.code).inc()
@@ -364,14 +367,13 @@ class Connection:
     def _welcome(self, message: Message, room: Room) -> None:
         if not isinstance(message, Hello) or message.protocol != 1:
             return
-        settings = self._parts.settings
         text = protocol.welcome(
             epoch=room.epoch,
             revision=room.head,
             restaurant=room.slug,
             role=None if self.session.profile else self.session.role,  # the app is served as it always was
-            heartbeat_seconds=settings.heartbeat_seconds,
-            max_message_bytes=settings.max_message_bytes,
+            heartbeat_seconds=self._parts.settings.heartbeat_seconds,
+            max_message_bytes=self._parts.settings.max_message_bytes,
             now_ms=now_ms(),
         )
         self.session.reply(text)

@@ -37,9 +37,13 @@ class Slugs:
         room = self._hub.room_of(slug or DEFAULT_SLUG)
         if room is not None:
             room.named_at = room.idle_since = time.monotonic()  # whoever comes meanwhile need not ask too
-            with suppress(DatabaseUnavailable):
-                room = await self._find(slug)
-            return room
+            try:
+                return await self._find(slug)
+            except DatabaseUnavailable:
+                return room
+            except UnknownRestaurant:
+                self._hub.forget_name(room)  # or the next who come would be let in
+                raise
         if (asked := self._finding.get(slug)) is not None:
             with suppress(UnknownRestaurant):  # it may have been made since that was asked
                 return await asyncio.shield(asked)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import psycopg
 import pytest
 
+from relay import slugs
+from relay.connection import Connection
 from tests.flow import truncate_log
 from tests.relays import LocalRelay, local_relay
 from tests.terminals import Terminal, agree, terminals
@@ -28,6 +31,20 @@ def locked(conninfo: str, table: str) -> Iterator[None]:
 def execute(conninfo: str, statement: str) -> None:
     with psycopg.connect(conninfo) as connection:
         connection.execute(statement.encode())
+
+
+def connections(relay: LocalRelay) -> list[Connection]:
+    return cast(list[Connection], list(relay.relay.connections.open))
+
+
+def held(relay: LocalRelay) -> list[int]:
+    """How many messages each connection keeps for when its restaurant is known."""
+    return [len(one._held) for one in connections(relay)]
+
+
+def over(relay: LocalRelay) -> list[bool]:
+    """Whether each connection has lost its terminal."""
+    return [one._over for one in connections(relay)]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +168,57 @@ async def test_a_mutation_that_nobody_repeats_waits_for_the_restaurant(relay: Lo
     await late.close()
     async with terminals(relay.url, 1) as (watcher,):
         await agree(database, watcher)
+
+
+@pytest.mark.parametrize("says_goodbye", [False, True])
+async def test_a_mutation_that_nobody_repeats_is_done_although_its_terminal_is_gone(
+    relay: LocalRelay, database: str, says_goodbye: bool
+) -> None:
+    lost = Terminal(relay.url, "client_1700000000001_abc1" if says_goodbye else "lost")  # the app says it, and is deaf
+    with locked(database, "restaurants"):
+        await lost.connect(sync=False)
+        await lost.say("UPDATE_TABLE", {"action": "add", "data": TABLE})
+        await lost.say("UPDATE_TABLE", {"action": "update", "data": TABLE | {"seats": 2}})
+        await until(lambda: held(relay) == [3])
+        if says_goodbye:
+            await lost.say("CLIENT_DISCONNECTED")
+        else:
+            await lost.cut()
+        await until(lambda: over(relay) == [True])
+    await until(lambda: not relay.relay.connections.open)
+    async with terminals(relay.url, 1) as (watcher,):
+        await watcher.reaches(2)
+        await agree(database, watcher)
+
+
+async def test_a_drain_does_not_wait_for_a_terminal_that_is_gone(database: str) -> None:
+    lost = Terminal("", "lost")
+    with locked(database, "restaurants"):
+        async with local_relay(database) as relay:
+            lost.url = relay.url
+            await lost.connect(sync=False)
+            await lost.say("UPDATE_TABLE", {"action": "add", "data": TABLE})
+            await until(lambda: held(relay) == [2])
+            await lost.cut()
+            await until(lambda: over(relay) == [True])
+        assert not relay.relay.connections.open
+
+
+async def test_a_slug_that_was_changed_lets_nobody_in(
+    relay: LocalRelay, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(database, "insert into pos.restaurants (slug, name) values ('old', 'O')")
+    async with Terminal(f"{relay.url}?restaurant=old") as known:
+        execute(database, "update pos.restaurants set slug = 'new' where slug = 'old'")
+        monkeypatch.setattr(slugs, "SLUG_SECONDS", 0.0)  # it is asked for now,
+        for name in ("first", "second", "third"):
+            stranger = await Terminal(f"{relay.url}?restaurant=old", name).connect(hello=False, sync=False)
+            await until(lambda: stranger.close_code, what="a close")  # noqa: B023
+            assert stranger.close_code == 1008
+            monkeypatch.undo()  # and then again only after two seconds
+        await known.table("add", TABLE)
+        async with Terminal(f"{relay.url}?restaurant=new") as one:
+            await agree(database, known, one, slug="new")
 
 
 async def test_two_syncs_at_once_do_not_move_a_terminal_back(relay: LocalRelay, database: str) -> None:
