@@ -72,10 +72,15 @@ class Snapshots:
             self._held.move_to_end(restaurant_id)
         return self._held.get(restaurant_id)
 
+    def drop(self, restaurant_id: int) -> None:
+        """Let go of a restaurant's."""
+        if (old := self._held.pop(restaurant_id, None)) is not None:
+            self.bytes -= old.size
+
     def keep(self, restaurant_id: int, snapshot: Snapshot) -> None:
         """Hold a restaurant's newest; one alone is held whatever its size."""
-        old = self._held.pop(restaurant_id, None)
+        self.drop(restaurant_id)
         self._held[restaurant_id] = snapshot
-        self.bytes += snapshot.size - (old.size if old else 0)
+        self.bytes += snapshot.size
         while self.bytes > self._max_bytes and len(self._held) > 1:
             self.bytes -= self._held.popitem(last=False)[1].size

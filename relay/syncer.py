@@ -63,6 +63,8 @@ class Syncer:
         # A thousand restaurants that come back wait here, and not in the pool before whoever enters.
         self._turns = asyncio.Semaphore(max(1, settings.pool - 2))
         hub.resync = self._resync
+        # The mark `complete` is of a state, and has no revision.
+        hub.on_staff.append(lambda room: self._snapshots.drop(room.restaurant_id))
 
     async def join(self, session: Session) -> None:
         """Let a new session go live at the head.
@@ -201,6 +203,7 @@ class Syncer:
             if head is None:
                 raise UnknownRestaurant(room.slug)
             if epoch == room.epoch:
+                self._hub.note_staff(room, max(head.staff, room.staff))
                 return head
             # Where the room began anew meanwhile, this may be of the time before.
             if room.window is window:
@@ -333,10 +336,10 @@ class Syncer:
                         self._ring(room.restaurant_id)
 
     async def _read(self, room: Room) -> Snapshot:
-        window = None
-        while window is not room.window:
-            # Where the room began anew meanwhile, what was read may be of the time before.
-            window, began = room.window, time.monotonic()
+        before: tuple[Window | None, int] | None = None
+        while before != (room.window, room.staff):
+            # Where the room began anew meanwhile, or the mark changed, what was read may be of the time before.
+            before, began = (room.window, room.staff), time.monotonic()
             async with self._turn():
                 state = await self._reads.snapshot(room.restaurant_id, self._settings.snapshot_orders)
         if state.epoch != room.epoch:

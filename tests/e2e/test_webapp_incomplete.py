@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from relay import schema
 from tests.e2e.apps import DISH, USER, app, sql
 from tests.relays import local_relay
@@ -48,6 +50,34 @@ async def test_a_restaurant_that_becomes_complete_is_sent_all_lists_at_once(data
         await schema.seed(database)
         await until(lambda: one.lists[-1].keys() >= {"tables", "menuItems", "categories", "settings"})
         assert len(one.of("SYNC_RESPONSE")[-1]["data"]["users"]) == 3
+
+
+async def test_the_mark_counts_for_who_comes_right_after_it(database: str) -> None:
+    async with local_relay(database) as relay, app(relay, 1) as one:
+        assert one.lists == [{}]
+        sql(database, "insert into pos.tables (restaurant_id, id, number, seats) values (1, '1', 1, 4)")
+        async with app(relay, 2) as two:
+            assert two.lists == [{}]
+        sql(database, "update pos.restaurants set complete = true")
+        async with app(relay, 3) as three:
+            assert [table["id"] for table in three.lists[0]["tables"]] == ["1"]
+        sql(database, "update pos.restaurants set complete = false")
+        async with app(relay, 4) as four:
+            assert four.lists == [{}], "they would replace what only the browser has"
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 3000 + "]" * 3000])
+async def test_settings_that_python_cannot_read_hurt_nobody(shop: str, value: str) -> None:
+    async with local_relay(shop) as relay, app(relay, 1) as one:
+        sql(
+            shop,
+            "update pos.restaurants set settings = settings - 'currency' || jsonb_build_object('x', %s::jsonb)",
+            value,
+        )
+        sql(shop, "update pos.tables set seats = 9 where id = '1'")
+        await until(lambda: one.of("UPDATE_TABLE"))
+        async with app(relay, 2) as two:
+            assert len(two.lists[0]["tables"]) == 8
 
 
 async def test_settings_that_are_not_all_there_are_never_sent(shop: str) -> None:
