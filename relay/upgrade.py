@@ -33,6 +33,7 @@ log = logging.getLogger("relay.upgrade")
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # section 1.3
 LINE_BYTES, HEADERS = 8192, 128  # the most of a request line or header, and of headers
+STALLED_SECONDS = 15.0  # in which a peer must take something of its answer
 REQUEST_SECONDS, REQUEST_BYTES = 6.0, 256 * 1024  # within which a request must be complete
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -75,6 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._sockets = sockets
         self._late: asyncio.TimerHandle | None = None  # while a request is expected, or not complete
         self._bytes = 0  # of it
+        self._stalled: asyncio.TimerHandle | None = None  # while the peer does not take what it asked for
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A peer has connected, and must ask for something: uvicorn would wait for ever."""
@@ -84,6 +86,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         self._be_content()
+        self._flows()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -107,6 +110,29 @@ class HttpProtocol(HttpToolsProtocol):
         self._be_content()
         super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        """More waits for the peer than the kernel takes; uvicorn would keep it for as long as the peer keeps silent."""
+        super().pause_writing()
+        self._watch(self.transport.get_write_buffer_size() + 1)
+
+    def resume_writing(self) -> None:
+        """It has taken that."""
+        self._flows()
+        super().resume_writing()
+
+    def _watch(self, before: int) -> None:
+        """Abort a peer that has taken nothing in STALLED_SECONDS of so many bytes."""
+        left = self.transport.get_write_buffer_size()
+        if left < before:
+            self._stalled = self.loop.call_later(STALLED_SECONDS, self._watch, left)
+        else:
+            self.transport.abort()
+
+    def _flows(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
     def _expect(self) -> None:
         self._bytes = 0
         self._late = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
@@ -122,6 +148,7 @@ class HttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Begin the handshake; uvicorn would write the request out again for another parser."""
         self.connections.discard(self)
+        self._flows()
         connections = cast(set[SocketWire], self.connections)
         wire = SocketWire(self.transport, self._sockets.max_message_bytes, self._sockets.keepalive, connections)
         self.transport.set_protocol(wire)

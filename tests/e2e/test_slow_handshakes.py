@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import psycopg
 import pytest
 
 from relay import upgrade
@@ -105,6 +106,23 @@ async def test_a_request_without_an_end_is_cut_off_at_a_size(relay: LocalRelay) 
         async with asyncio.timeout(15.0):
             await let_go(peer)
     await until(lambda: waiting(relay) == 0)
+
+
+async def test_an_answer_that_nobody_takes_is_let_go(
+    relay: LocalRelay, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "STALLED_SECONDS", 0.5)
+    with psycopg.connect(database) as connection:  # more than the kernel takes for a peer
+        connection.execute(
+            "insert into pos.menu_items (restaurant_id, id, name, price, category, image)"
+            " select 1, n::text, 'dish', 1, '', repeat('x', 100000) from generate_series(1, 150) as n"
+        )
+    async with peers(relay, 2, b"GET /api/sync HTTP/1.1\r\nHost: relay\r\n\r\n") as (_stopped, slow):
+        taken = 0
+        while taken < 15_000_000:  # far longer than that all in all
+            taken += len(await slow[0].read(1_000_000))
+            await slow_down(0.02)
+        await until(lambda: waiting(relay) == 1, what="the end of who takes nothing")
 
 
 async def test_a_terminal_that_is_in_is_not_meant(relay: LocalRelay, monkeypatch: pytest.MonkeyPatch) -> None:
