@@ -18,6 +18,9 @@ from typing import NoReturn
 from .errors import Refusal
 
 MAX_DEPTH = 64
+MAX_VALUES = (
+    20_000  # of half a million, which a megabyte may hold, each is a step in Python: nobody is served meanwhile
+)
 MAX_NUMBER_LENGTH = 400
 SAFE_DIGITS = 308  # a browser reads a number into a double
 MAX_EXPONENT = 40  # jsonb writes 1e300 out in full: 5 bytes that came in would go out as 301 to everybody
@@ -25,9 +28,11 @@ MAX_PATH_LENGTH = 200  # the sender chooses the keys, and the path is sent back
 
 _TOO_DEEP = f"objects and arrays may be nested {MAX_DEPTH} levels deep, not deeper"
 _SUSPECT_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-# A string without an end is one token too: looked for anew at each of its quotes, it would cost time by the square.
+# A string without an end is one too: looked for anew at each of its quotes, it would cost time by the square.
+_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)'
+_STRING = re.compile(_TEXT, re.DOTALL)
 _TOKEN = re.compile(
-    r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]|NaN|-?Infinity|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?',
+    _TEXT + r"|[\[\]{},]|NaN|-?Infinity|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?",
     re.DOTALL,
 )
 
@@ -38,6 +43,8 @@ def parse(text: str) -> object:
     Raises Refusal: VALIDATION with the path of the fault (`data.items.2.price`), or INVALID_MESSAGE without a field
     where it is the whole text's.
     """
+    if _has_too_many(text):
+        raise _fault(f"a message may hold {MAX_VALUES} values, not more")
     try:
         value: object = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -62,6 +69,17 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(made) != len(pairs):
         raise _fault("a key appears twice")
     return made
+
+
+def _has_too_many(text: str) -> bool:
+    """Whether there are more values than MAX_VALUES, by what stands between them. A picture has commas too."""
+    if _separators(text) <= MAX_VALUES:
+        return False
+    return text.count('"') > 4 * MAX_VALUES or _separators(_STRING.sub("", text)) > MAX_VALUES
+
+
+def _separators(text: str) -> int:
+    return text.count(",") + text.count("[") + text.count("{")
 
 
 def _constant(name: str) -> NoReturn:
