@@ -107,7 +107,7 @@ class Scale:
 
 
 GOALS = Scale(
-    paces=[Pace(2.0, people=1.0, p50=10, p99=50)],
+    paces=[Pace(3.0, people=2.5, p50=10, p99=50)],
     watchers=400,
     seconds=15.0,
     terminals=1000,
@@ -117,7 +117,7 @@ GOALS = Scale(
     storm_seconds=15,
 )
 DEEP_GOALS = Scale(
-    paces=[Pace(2.0, people=1.0, p50=10, p99=50), Pace(20.0, people=2.5, p50=5, p99=25)],
+    paces=[Pace(3.0, people=2.5, p50=10, p99=50), Pace(20.0, people=2.5, p50=5, p99=25)],
     watchers=400,
     seconds=60.0,
     terminals=1000,
