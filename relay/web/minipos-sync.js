@@ -1015,7 +1015,7 @@ export class Terminal {
         console.error('the store failed', error)
         this.#storeAt = secondsNow() + STORE_SECONDS
         for (const one of written) {
-          one.lost = error
+          one.lost = error ?? new Error('the store failed')
           batch.values.delete(one.key)
           outbox.unwant(one)
         }
@@ -1035,33 +1035,50 @@ export const memoryStore = () => ({ load: async () => [], write: async () => {} 
 /** A database of the page's origin. @returns {Store} */
 export function indexedDbStore(name = 'minipos-sync') {
   let opened = null
-  const settled = (request, done = 'onsuccess') =>
+  const settled = (request) =>
     new Promise((resolve, reject) => {
-      request[done] = () => resolve(request.result)
-      request.onerror = request.onabort = () => reject(request.error)
+      request.onsuccess = () => resolve(request.result)
+      request.onerror = () => reject(request.error)
+    })
+  // A request that fails tells its transaction too, which has no `error` before it is aborted.
+  const committed = (transaction) =>
+    new Promise((resolve, reject) => {
+      transaction.oncomplete = () => resolve()
+      transaction.onabort = () => reject(transaction.error)
     })
   const open = () => {
     if (!opened) {
       const request = indexedDB.open(name, 1)
       request.onupgradeneeded = () => request.result.createObjectStore('kept')
       opened = settled(request)
-      opened.catch(() => (opened = null))
+      const forget = () => (opened = null)
+      // A browser may close it, in the background and when memory is short.
+      opened.then((database) => (database.onclose = forget), forget)
     }
     return opened
   }
+  const begin = async (...how) => {
+    try {
+      return (await open()).transaction('kept', ...how)
+    } catch (error) {
+      if (error.name !== 'InvalidStateError') throw error
+      opened = null // closed, and not said
+      return (await open()).transaction('kept', ...how)
+    }
+  }
   return {
     async load() {
-      const kept = (await open()).transaction('kept').objectStore('kept')
+      const kept = (await begin()).objectStore('kept')
       const [keys, values] = await Promise.all([settled(kept.getAllKeys()), settled(kept.getAll())])
       return keys.map((key, n) => [key, values[n]])
     },
     async write({ clear, urgent, values }) {
       // A relaxed transaction is told done before it is on the disk (Indexed Database API 3.0, "durability hint").
-      const transaction = (await open()).transaction('kept', 'readwrite', { durability: urgent ? 'strict' : 'relaxed' })
+      const transaction = await begin('readwrite', { durability: urgent ? 'strict' : 'relaxed' })
       const kept = transaction.objectStore('kept')
       if (clear) kept.delete(IDBKeyRange.bound('row/', 'row0', false, true))
       for (const [key, value] of values) value === undefined ? kept.delete(key) : kept.put(value, key)
-      await settled(transaction, 'oncomplete')
+      await committed(transaction)
     },
   }
 }

@@ -18,7 +18,7 @@ async function answer(request) {
   if (!kept) return fetch(request)
   const fetched = fetch(request).then((response) => {
     if (response.ok) cache.put(keyOf(request), response.clone())
-    return response
+    return response.status < 500 ? response : kept // a proxy before a relay that is away says so at once
   })
   const late = new Promise((resolve) => setTimeout(resolve, PATIENCE, kept))
   return Promise.race([fetched.catch(() => kept), late])

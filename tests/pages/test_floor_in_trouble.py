@@ -29,9 +29,23 @@ _AT_ONCE = """() => {
   }
   return seen
 }"""
-_DISK_IS_FULL = """() => {
-  globalThis.put = IDBObjectStore.prototype.put
-  IDBObjectStore.prototype.put = () => { throw new DOMException('the disk is full', 'QuotaExceededError') }
+# Others than Chromium say so at the request, whose event then goes to the transaction.
+_DISK_IS_FULL = """(atTheRequest) => {
+  const { put, add } = IDBObjectStore.prototype
+  globalThis.put = put
+  IDBObjectStore.prototype.put = function (value) {
+    if (!atTheRequest) throw new DOMException('the disk is full', 'QuotaExceededError')
+    return add.call(this, value, 'client')  // which is there: a ConstraintError
+  }
+}"""
+_CLOSE_DATABASES = """() => {
+  const { transaction } = IDBDatabase.prototype
+  const closed = new Set()
+  IDBDatabase.prototype.transaction = function (...how) {
+    if (!closed.size) closed.add(this)
+    if (closed.has(this)) this.close()
+    return transaction.apply(this, how)
+  }
 }"""
 _TAP_TWICE = """(button) => { button.click(); button.click() }"""
 _TYPE_AND_ENTER = """(field) => {
@@ -192,9 +206,20 @@ async def test_dishes_are_ordered_again_only_where_guests_are(floor: Floor) -> N
     )
 
 
-async def test_what_a_full_disk_does_not_take_is_said_to_be_not_done(floor: Floor, windows: Windows) -> None:
+async def test_a_database_that_the_browser_closed_is_opened_again(floor: Floor, windows: Windows) -> None:
     window = await floor.open()
-    await window.page.evaluate(_DISK_IS_FULL)
+    await window.page.evaluate(_CLOSE_DATABASES)
+    await window.seat(4, 2)
+    assert (await floor.agree(window))["tables"]["4"]["guests"] == 2
+    assert windows.faults == []
+
+
+@pytest.mark.parametrize("at_the_request", [False, True])
+async def test_what_a_full_disk_does_not_take_is_said_to_be_not_done(
+    floor: Floor, windows: Windows, at_the_request: bool
+) -> None:
+    window = await floor.open()
+    await window.page.evaluate(_DISK_IS_FULL, at_the_request)
     await window.open(4)
     await window.button("2 guests").click()
     lost = window.page.get_by_text("Your last change is not done: this browser could not store it.")

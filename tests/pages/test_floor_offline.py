@@ -7,7 +7,9 @@ import re
 from playwright.async_api import WebSocketRoute, expect
 
 from tests.library.shops import execute, ledger
+from tests.nginx import Nginx, needs_nginx
 from tests.pages.floor import Floor, Window
+from tests.pages.windows import Windows
 from tests.relays import relay_process
 
 
@@ -41,6 +43,26 @@ async def test_what_is_done_offline_survives_a_reload_and_is_done_once(floor: Fl
     await expect(window.page.locator(".banner").first).to_be_hidden()
     await expect(window.panel.locator(".waiting")).to_be_hidden()
     await expect(other.table(4)).to_contain_text("8,610 MMK")
+
+
+@needs_nginx
+async def test_behind_a_proxy_the_page_opens_without_its_relay(floor: Floor, windows: Windows) -> None:
+    nginx = Nginx([(floor.relay.host, floor.relay.port)])
+    try:
+        window = Window(await windows.open(f"http://127.0.0.1:{nginx.port}/"))
+        await window.stands("live")
+        await window.opens_offline()
+        await window.reload()
+        await window.stands("live")
+        await floor.relay.kill()
+        await window.stands("offline")
+        await work_offline(window)
+        await window.reload()
+        await expect(window.panel.locator(".line")).to_have_count(2)
+        await expect(window.page.locator(".banner").first).to_contain_text("4 changes are kept here")
+    finally:
+        windows.faults.clear()  # the browser counts the 502 among them
+        nginx.stop()
 
 
 async def test_a_browser_without_network_goes_on_working(floor: Floor) -> None:
