@@ -18,6 +18,7 @@ Condition = Literal["connecting", "catching-up", "live", "offline", "refused"]
 
 ASKS = 3  # for what one hole hides; the last one for everything. Then the connection is given up
 RETRY_MOST = 3600.0  # seconds that a relay may send a terminal away for
+PATIENCE = 8  # times as long as usual, at most, is waited for a state that arrives slowly
 MAX_MESSAGE_BYTES = 1024 * 1024  # until WELCOME tells
 # Close codes (RFC 6455, section 7.4.1, and the IANA registry) after which trying again changes nothing.
 MEND, POLICY, TOO_LARGE, AWAY = (1002, 1003, 1007, 1010), 1008, 1009, (1012, 1013)
@@ -79,6 +80,7 @@ class Conversation:
         self._hello = {key: value for key, value in (("name", name), ("token", token)) if value}
         self._view: State | None = None
         self._attempt = 0
+        self._patience = 1  # doubled where it hung up on a relay that may have been sending a large state; 1 when live
         self.outbox = Outbox(saved, self.replica, self.timing.first_delay, self.timing.last_delay, self._tell)
         self._reset()
 
@@ -86,8 +88,7 @@ class Conversation:
         self.out.clear()
         self.hang_up = ""
         self._is_elsewhere = False
-        self._open = False
-        self._synced = False
+        self._open = self._welcomed = self._synced = False
         self._target = 0
         self._asked = _Asked()
         self.outbox.disconnected()
@@ -180,6 +181,7 @@ class Conversation:
         type_, data, ref, revision = message["type"], message["data"], message.get("ref"), message.get("revision")
         self._dead_at = None
         if type_ == "WELCOME":
+            self._welcomed = True
             self._max_bytes = data["maxMessageBytes"]
             self._heartbeat = self.timing.heartbeat or float(data["heartbeatSeconds"])
             self._beat_at = now + self._heartbeat
@@ -259,14 +261,14 @@ class Conversation:
 
     def _caught_up(self) -> None:
         if self._synced and self._asked.until is None and self.replica.revision >= self._target:
-            self._attempt = 0
+            self._attempt, self._patience = 0, 1
             self._stand("live")
 
     def _ask(self, now: float, *, anew: bool = False) -> None:
         """Ask for what follows the cursor; for everything where that did not help, and in the end hang up."""
         asked = self._asked
         asked.times = asked.times + 1 if asked.revision == self.replica.revision else 1
-        asked.revision, asked.until = self.replica.revision, now + self.timing.answer
+        asked.revision, asked.until = self.replica.revision, now + self.timing.answer * self._patience
         if asked.times > ASKS:
             self.hang_up = "the relay does not send what is missing"
             return
@@ -313,9 +315,12 @@ class Conversation:
             self.outbox.disconnected()  # it goes out again, under its id
         if self._dead_at is not None and now >= self._dead_at:
             self.hang_up = "the relay gives no sign of life"
+            # Of a state that is on its way nothing is heard before it is whole, and it comes before any other answer.
+            if self._welcomed and self._asked.until is not None:
+                self._patience = min(2 * self._patience, PATIENCE)
         if now >= self._beat_at:
             self._beat_at = now + self._heartbeat
-            self._dead_at = now + self._heartbeat if self._dead_at is None else self._dead_at
+            self._dead_at = now + self._heartbeat * self._patience if self._dead_at is None else self._dead_at
             self._say("HEARTBEAT", {"ping": True, **({"checksum": True} if now >= self._check_at else {})})
         if self._synced and (mutation := self.outbox.next(now, self._max_bytes)):
             self._answer_by = now + self.timing.answer

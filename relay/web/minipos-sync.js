@@ -33,6 +33,7 @@ const SAID = ['CLIENT_CONNECTED', 'CLIENT_DISCONNECTED', 'HEARTBEAT', 'SYNC_REQU
 const RETRYABLE = ['BUSY', 'UNAVAILABLE', 'RATE_LIMITED']
 
 const ASKS = 3 // for what one hole hides; the last one for everything. Then the connection is given up
+const PATIENCE = 8 // times as long as usual, at most, is waited for a state that arrives slowly
 const RETRY_MOST = 3600 // seconds that a relay may send a terminal away for
 const OPEN_SECONDS = 10 // for a handshake
 const STORE_SECONDS = 1 // between two attempts to write to a store that fails
@@ -455,7 +456,9 @@ class Conversation {
 
   #restaurant // whose state this is
   #isElsewhere
+  #patience = 1 // doubled where it hung up on a relay that may have been sending a large state; 1 when live
   #open
+  #welcomed
   #synced
   #target
   #asked // the hole that is asked for: the revision held, how often, and until when an answer is awaited (null: none)
@@ -471,7 +474,7 @@ class Conversation {
     this.outbox.disconnected()
     this.out = []
     this.hangUp = ''
-    this.#isElsewhere = this.#open = this.#synced = false
+    this.#isElsewhere = this.#open = this.#welcomed = this.#synced = false
     this.#target = this.#answerBy = this.#beatAt = this.#checkAt = 0
     this.#asked = { revision: -2, times: 0, until: null }
     this.#maxBytes = 1024 * 1024 // until WELCOME tells
@@ -559,6 +562,7 @@ class Conversation {
     if (typeof type !== 'string' || typeof data !== 'object') throw new TypeError('no message')
     this.#deadAt = null
     if (type === 'WELCOME') {
+      this.#welcomed = true
       this.#maxBytes = data.maxMessageBytes
       this.#heartbeat = this.timing.heartbeat ?? data.heartbeatSeconds
       this.#beatAt = now + this.#heartbeat
@@ -650,6 +654,7 @@ class Conversation {
   #caughtUp() {
     if (!this.#synced || this.#asked.until !== null || this.replica.revision < this.#target) return
     this.#attempt = 0
+    this.#patience = 1
     this.#stand('live')
   }
 
@@ -658,7 +663,7 @@ class Conversation {
     const asked = this.#asked
     asked.times = asked.revision === this.replica.revision ? asked.times + 1 : 1
     asked.revision = this.replica.revision
-    asked.until = now + this.timing.answer
+    asked.until = now + this.timing.answer * this.#patience
     if (asked.times > ASKS) {
       this.hangUp = 'the relay does not send what is missing'
       return
@@ -703,10 +708,14 @@ class Conversation {
       this.#ask(now)
     }
     if (this.outbox.inFlight && now >= this.#answerBy) this.outbox.disconnected() // it goes out again, under its id
-    if (this.#deadAt !== null && now >= this.#deadAt) this.hangUp = 'the relay gives no sign of life'
+    if (this.#deadAt !== null && now >= this.#deadAt) {
+      this.hangUp = 'the relay gives no sign of life'
+      // Of a state that is on its way nothing is heard before it is whole, and it comes before any other answer.
+      if (this.#welcomed && this.#asked.until !== null) this.#patience = Math.min(2 * this.#patience, PATIENCE)
+    }
     if (now >= this.#beatAt) {
       this.#beatAt = now + this.#heartbeat
-      this.#deadAt ??= now + this.#heartbeat
+      this.#deadAt ??= now + this.#heartbeat * this.#patience
       this.#say('HEARTBEAT', { ping: true, ...(now >= this.#checkAt && { checksum: true }) })
     }
     const text = this.#synced && this.outbox.next(now, this.#maxBytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,21 @@ async def test_a_relay_without_a_sign_of_life_is_left(language: str, scripted: S
         await scripted.line()  # nothing is said to it any more
         told = [detail for what, detail in (await terminal.report())["told"] if what == "state"]
         assert told[2:4] == ["live", "offline"]
+
+
+async def test_a_state_that_arrives_slowly_is_waited_for_longer_each_time(
+    language: str, scripted: ScriptedRelay
+) -> None:
+    async with driven(language, scripted.url, None, timing={"heartbeat": 0.5, "answer": 0.75}) as terminal:
+        for _ in range(3):
+            line = await scripted.line()
+            await line.welcomes()
+        # The first was given up after 1 s, the second after 1.5; this one has 2.5, and is not asked a second time.
+        await until(lambda: asyncio.get_running_loop().time() - line.opened > 1.7)
+        await line.hears_no_more()
+        await line.says("SYNC_RESPONSE", snapshot(4))
+        await terminal.is_live(4)
+        await until(lambda: line.closed, what="as little patience as before, once it is live")
 
 
 async def test_a_heartbeat_above_what_it_holds_means_a_hole(language: str, scripted: ScriptedRelay) -> None:
