@@ -38,7 +38,9 @@ begin
     delete from pos.tombstones as t where t.ctid = any (array(
       -- Every fresh browser announces the default users again: those of staff are kept for ever.
       select x.ctid from pos.tombstones as x
-      where x.deleted_at < now() - p_keep and x.kind <> 'staff' order by x.deleted_at limit p_rows))
+      where x.deleted_at < now() - p_keep and x.kind <> 'staff' order by x.deleted_at limit p_rows
+      -- Whoever makes a row again holds its tombstone, and may come to want one that is gone already: never waited for.
+      for update skip locked))
     returning 1
   ) select count(*) into tombstones from gone;
 
@@ -60,7 +62,8 @@ begin
   ) select count(*) into replacements from gone;
   with gone as (
     delete from pos.order_counters as n where n.ctid = any (array(
-      select x.ctid from pos.order_counters as x where x.used_at < now() - p_keep order by x.used_at limit p_rows))
+      select x.ctid from pos.order_counters as x where x.used_at < now() - p_keep order by x.used_at limit p_rows
+      for update skip locked))
     returning 1
   ) select count(*) into counters from gone;
 

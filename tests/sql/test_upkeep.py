@@ -7,7 +7,7 @@ from typing import LiteralString
 
 import pytest
 
-from tests.sql.shop import NEW_ORDER, NEW_TABLE, Shop, waiting
+from tests.sql.shop import NEW_DISH, NEW_ORDER, NEW_TABLE, Shop, waiting
 from tests.waiting import wait_until
 
 
@@ -20,6 +20,7 @@ def shop(alone: Shop) -> Shop:
 KINDS: LiteralString = "mutations, tombstones, messages, batches, claims, replacements, counters"
 PRUNE: LiteralString = "select " + KINDS + " from pos.prune(%s, %s)"
 PRUNE_LOG: LiteralString = "select restaurant_id, changes from pos.prune_log(%s, %s, %s, %s)"
+OLD: LiteralString = "now() - interval '10 days'"
 AGE: dict[str, LiteralString] = {
     "sync_log": "update pos.sync_log set created_at = now() - interval '10 days' where revision <= %s",
     "mutations": "update pos.mutations set created_at = now() - interval '10 days' where mutation_id = %s",
@@ -181,6 +182,26 @@ def test_only_one_prunes_at_a_time(shop: Shop) -> None:
         assert prune_log(shop) == 0
 
 
+def test_what_somebody_holds_is_let_go_the_next_time(shop: Shop) -> None:
+    for id in ("held", "free"):
+        shop.dish("add_item", {**NEW_DISH, "id": id})
+        shop.dish("delete_item", {"id": id})
+        shop.sql(AGE["tombstones"], id)
+    shop.next_order_id()
+    shop.sql("update pos.order_counters set used_at = " + OLD)
+    shop.sql("set lock_timeout = '100ms'")
+    with shop.again(autocommit=False) as forgotten:
+        # These take the tombstone and the counter.
+        forgotten.sql("insert into pos.menu_items (restaurant_id, id, name, price) values (1, 'held', 'Soup', 500)")
+        forgotten.next_order_id()
+        gone = prune(shop)
+        assert (gone["tombstones"], gone["counters"]) == (1, 0)
+        forgotten.connection.rollback()
+    assert shop.sql("select id from pos.tombstones") == [("held",)]
+    gone = prune(shop)
+    assert (gone["tombstones"], gone["counters"]) == (1, 1)
+
+
 def test_the_ledger_and_tombstones_stay_their_time_whatever_else_goes(shop: Shop) -> None:
     for id in ("old", "new"):
         shop.table("add", {**NEW_TABLE, "id": id})
@@ -225,7 +246,6 @@ def test_no_sale_is_ever_pruned(shop: Shop) -> None:
 
 
 CLAIM_ORDERS: LiteralString = "select order_id from pos.order_claims order by order_id"
-OLD: LiteralString = "now() - interval '10 days'"
 
 
 def grow_old(shop: Shop) -> None:
