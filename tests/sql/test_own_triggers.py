@@ -22,7 +22,7 @@ OWN = """
 
 # Whatever somebody asks for: a table has six seats at most and table t7 stays as it is, and no sale is below 1,000.
 HOUSE = """
-    create function public.rule() returns trigger language plpgsql as $$
+    create function {0}.rule() returns trigger language plpgsql as $$
     begin
       if tg_table_name = 'tables' then
         new.seats := least(new.seats, 6);
@@ -32,8 +32,8 @@ HOUSE = """
       return case when new.id <> 't7' then new end;
     end
     $$;
-    create trigger rule before insert or update on pos.tables for each row execute function public.rule();
-    create trigger rule before insert on pos.order_history for each row execute function public.rule();
+    create trigger rule before insert or update on pos.tables for each row execute function {0}.rule();
+    create trigger rule before insert on pos.order_history for each row execute function {0}.rule();
 """
 
 
@@ -69,11 +69,12 @@ def test_what_an_own_trigger_writes_has_its_revision_and_version(shop: Shop, way
     shop.check()
 
 
+@pytest.mark.parametrize("place", ["public", "pos"])
 @pytest.mark.parametrize("way", ["alone", "batch"])
-def test_what_an_own_trigger_makes_of_a_row_is_what_everybody_is_told(alone: Shop, way: str) -> None:
+def test_what_an_own_trigger_makes_of_a_row_is_what_everybody_is_told(alone: Shop, way: str, place: str) -> None:
     tables = [NEW_TABLE | {"id": f"t{n}", "number": n} for n in range(8)]
     assert {answer.code for answer in alone.apply([Mutation("UPDATE_TABLE", "add", row) for row in tables])} == {"OK"}
-    alone.sql(HOUSE)
+    alone.sql(HOUSE.format(place))
     asked = [Mutation("UPDATE_TABLE", "update", {"id": row["id"], "seats": 9}) for row in tables]
     asked += [Mutation("UPDATE_ORDER", "add", NEW_ORDER | {"id": f"o{n}"}) for n in range(8)]
     for part in [asked] if way == "batch" else [[one] for one in asked]:
