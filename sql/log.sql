@@ -86,6 +86,7 @@ language plpgsql set search_path = '' as $$
 declare
   v_transaction_id constant xid8 := pg_current_xact_id();
   v_stamping constant text := coalesce(current_setting('pos.stamping', true), '');
+  v_applying constant text := coalesce(current_setting('pos.applying', true), '');
   v_restaurant_ids bigint[];
   v_heads bigint[];
   v_order record;
@@ -115,6 +116,11 @@ begin
   ) as s
   where h.restaurant_id = s.restaurant_id;
 
+  delete from pos.staged_changes as s where s.transaction_id = v_transaction_id;
+  delete from pos.staged_transactions as t where t.transaction_id = v_transaction_id;
+
+  -- What a trigger of somebody's own writes meanwhile is stamped at once: to stage it would be to do this again, and then
+  -- the trigger fires again.
   perform set_config('pos.stamping', (pg_trigger_depth() + 1)::text, true);
   for v_order in
     select l.restaurant_id, l.row_id, max(l.revision) as revision
@@ -123,13 +129,13 @@ begin
     where l.type = 'UPDATE_ORDER'
     group by l.restaurant_id, l.row_id
   loop
+    perform set_config('pos.applying', v_order.restaurant_id::text, true);
+    -- Not where such a trigger has changed it again.
     update pos.order_history as o set revision = v_order.revision
-    where o.restaurant_id = v_order.restaurant_id and o.id = v_order.row_id;
+    where o.restaurant_id = v_order.restaurant_id and o.id = v_order.row_id and o.revision < v_order.revision;
   end loop;
+  perform set_config('pos.applying', v_applying, true);
   perform set_config('pos.stamping', v_stamping, true);
-
-  delete from pos.staged_changes as s where s.transaction_id = v_transaction_id;
-  delete from pos.staged_transactions as t where t.transaction_id = v_transaction_id;
   perform pos.ring(r.restaurant_id) from unnest(v_restaurant_ids) as r (restaurant_id);
 end
 $$;

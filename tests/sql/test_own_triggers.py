@@ -36,6 +36,21 @@ HOUSE = """
     create trigger rule before insert on pos.order_history for each row execute function {0}.rule();
 """
 
+# Whatever becomes of a sale: the board counts it, and the sale of the day names it.
+BOOK = """
+    create function public.book() returns trigger language plpgsql as $$
+    begin
+      update pos.tables set extra = extra || jsonb_build_object('sales', coalesce((extra ->> 'sales')::integer, 0) + 1)
+      where id = 'board';
+      update pos.order_history set extra = extra || jsonb_build_object('last', new.id, 'total', new.total)
+      where id = 'day';
+      return null;
+    end
+    $$;
+    create trigger book after update on pos.order_history
+      for each row when (new.id <> 'day') execute function public.book();
+"""
+
 
 @pytest.fixture(params=["after", "before"])
 def shop(alone: Shop, request: pytest.FixtureRequest) -> Shop:
@@ -81,3 +96,21 @@ def test_what_an_own_trigger_makes_of_a_row_is_what_everybody_is_told(alone: Sho
         assert {answer.code for answer in alone.apply(part)} == {"OK"}
     assert alone.head == 8 + 7 + 8
     alone.check()
+
+
+@pytest.mark.parametrize("way", ["psql", "before a mutation", "before a batch"])
+def test_what_an_own_trigger_writes_when_an_order_is_stamped_is_logged(alone: Shop, way: str) -> None:
+    alone.table("add", NEW_TABLE | {"id": "board"})
+    for id in ("day", "a", "b"):
+        alone.order("add", NEW_ORDER | {"id": id})
+    alone.sql(BOOK)
+    with alone.connection.transaction():
+        alone.sql("update pos.order_history set total = 9 where id <> 'day'")
+        # What came before is stamped here, and what is asked for comes after it.
+        if way == "before a mutation":
+            assert alone.table("update", {"id": "board", "seats": 5}).code == "OK"
+        if way == "before a batch":
+            assert alone.apply([Mutation("UPDATE_TABLE", "update", {"id": "board", "seats": n}) for n in (5, 6)])
+    alone.check()
+    latest = {change.row_id: change.revision for change in alone.log() if change.type == "UPDATE_ORDER"}
+    assert dict(alone.sql("select id, revision from pos.order_history")) == latest
