@@ -266,6 +266,10 @@ begin
     while v_rounds[v_last + 1] = v_rounds[v_first] loop
       v_last := v_last + 1;
     end loop;
+    -- What a trigger of somebody's own wrote in the round before gets its revisions before this one's.
+    if v_first > 1 and exists (select from pos.staged_transactions as t where t.transaction_id = pg_current_xact_id()) then
+      perform pos.stamp();
+    end if;
     -- The triggers stand back: a statement does itself what they would do row by row.
     v_set := set_config('pos.stamping', (pg_trigger_depth() + 1)::text, true);
     foreach v_kind in array array['table', 'order'] loop

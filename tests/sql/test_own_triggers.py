@@ -51,6 +51,17 @@ BOOK = """
       for each row when (new.id <> 'day') execute function public.book();
 """
 
+# A sale is noted on its table.
+NOTE = """
+    create function public.note() returns trigger language plpgsql as $$
+    begin
+      update pos.tables set extra = extra || jsonb_build_object('sale', new.id) where number = new.table_number;
+      return null;
+    end
+    $$;
+    create trigger note after insert on pos.order_history for each row execute function public.note();
+"""
+
 
 @pytest.fixture(params=["after", "before"])
 def shop(alone: Shop, request: pytest.FixtureRequest) -> Shop:
@@ -114,3 +125,14 @@ def test_what_an_own_trigger_writes_when_an_order_is_stamped_is_logged(alone: Sh
     alone.check()
     latest = {change.row_id: change.revision for change in alone.log() if change.type == "UPDATE_ORDER"}
     assert dict(alone.sql("select id, revision from pos.order_history")) == latest
+
+
+def test_what_an_own_trigger_writes_comes_before_what_the_batch_does_next(alone: Shop) -> None:
+    tables = [NEW_TABLE | {"id": f"t{n}", "number": n} for n in range(4)]
+    assert {answer.code for answer in alone.apply([Mutation("UPDATE_TABLE", "add", row) for row in tables])} == {"OK"}
+    alone.sql(NOTE)
+    # Two rounds, each done in a set.
+    batch = [Mutation("UPDATE_ORDER", "add", NEW_ORDER | {"id": f"o{n}", "tableNumber": n}) for n in range(4)]
+    batch += [Mutation("UPDATE_TABLE", "update", {"id": f"t{n}", "seats": 7}) for n in range(4)]
+    assert {answer.code for answer in alone.apply(batch)} == {"OK"}
+    alone.check()
