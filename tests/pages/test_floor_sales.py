@@ -241,3 +241,16 @@ async def test_a_payment_of_a_closed_window_that_is_refused_is_told_in_the_one_t
         await first.reload()
         await first.stands("live")
         await expect(first.notice).to_have_count(0)
+
+
+async def test_a_sale_counts_for_the_day_on_which_it_was_made_here(floor: Floor) -> None:
+    window = await floor.open(timezone_id="America/New_York")
+    await window.page.clock.set_fixed_time("2026-11-26T02:10:00Z")  # the evening before
+    execute(
+        floor.conninfo,
+        "insert into pos.order_history (restaurant_id, id, order_date, status, total, items, created_at)"
+        " select restaurant_id, 'POS-11262026-001', '2026-11-26', 'completed', 5000, '[]', '2026-11-26T02:05:00Z'"
+        " from pos.restaurants",  # with the day in London, as the MiniPOS app writes it
+    )
+    await window.go("Orders")
+    await expect(window.page.locator(".orders .view-head")).to_contain_text("1 order today, 5,000 MMK")

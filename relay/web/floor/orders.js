@@ -105,6 +105,12 @@ function clearHistory(app) {
   ])
 }
 
+/** The day of a sale, here: the MiniPOS app's `orderDate` is the day in London. */
+function soldOn({ paidAt, createdAt, orderDate }) {
+  const moment = new Date(paidAt ?? createdAt ?? NaN)
+  return Number.isNaN(moment.getTime()) ? orderDate : dayOf(moment)
+}
+
 export function makeOrders(app) {
   const today = h('span.muted')
   const clear = h(
@@ -136,7 +142,7 @@ export function makeOrders(app) {
     show() {
       const orders = [...app.terminal.orders.values()].reverse()
       const day = dayOf(new Date())
-      const ofToday = orders.filter((order) => order.orderDate === day && order.status === 'completed')
+      const ofToday = orders.filter((order) => order.status === 'completed' && soldOn(order) === day)
       say(today, app.isLoaded ? T.orders.today(ofToday.length, sumsOf(app, ofToday)) : T.loading)
       empty.hidden = !app.isLoaded || orders.length > 0
       rows.hidden = clear.hidden = orders.length === 0
