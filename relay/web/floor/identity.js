@@ -43,6 +43,7 @@ function lease(name) {
   const timer = setInterval(renew, RENEW)
   const letGo = () => {
     clearInterval(timer)
+    removeEventListener('pagehide', letGo) // by then it may be another window's
     kept('localStorage', name, null)
   }
   renew()

@@ -257,6 +257,14 @@ async function sendForOthers() {
   })
 }
 
+/** Look for what others have left, one look at a time. */
+function sendLeft() {
+  if (!app.isStored || app.terminal.state !== 'live') return
+  sending ??= sendForOthers()
+    .catch((error) => console.warn('what closed windows left is not sent', error))
+    .finally(() => (sending = null))
+}
+
 /** Have this page open without its relay, too: worker.js answers with what is put into the cache here. */
 async function keepPage() {
   if (!navigator.serviceWorker) return // on secure pages only
@@ -269,6 +277,7 @@ async function keepPage() {
   await cache.addAll([...new Set([location.origin + location.pathname, ...loaded.filter(isPart)])])
 }
 
+let sending = null // while it is looked for what closed windows have left
 app.people = { name: remembered.name(own.store) ?? T.till(own.number) }
 let store = indexedDbStore(own.store)
 try {
@@ -296,11 +305,8 @@ setInterval(refresh, MINUTE)
 goOn() // while it began, the address may have changed
 cover()
 refresh()
-const stop = app.terminal.on('state', ({ state }) => {
-  if (state !== 'live') return
-  stop()
-  if (app.isStored) sendForOthers().catch((error) => console.warn('what closed windows left is not sent', error))
-})
+app.terminal.on('state', sendLeft)
+setInterval(sendLeft, MINUTE) // a window that was killed seems to be there for a while
 keepPage().catch((error) => console.warn('this page does not open without its relay', error))
 // For who looks under the bonnet, and for the tests.
 globalThis.terminal = app.terminal
