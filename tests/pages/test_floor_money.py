@@ -97,7 +97,7 @@ async def test_an_order_keeps_its_currency_its_rates_and_who_took_the_money(floo
     )
     reader = await floor.open()  # it has seen nothing of it
     await reader.go("Orders")
-    await expect(reader.page.locator(".orders .view-head")).to_contain_text("2 orders today, 2.70 EUR + 2,625 MMK")
+    await expect(reader.page.locator(".orders .view-head")).to_contain_text("3 orders today, 3.70 EUR + 2,625 MMK")
     row = reader.page.locator(".order-row", has_text="2,625 MMK")
     await expect(row.locator(".who")).to_contain_text(re.compile(r"Till 1.*, \d\d:\d\d"))
     await row.click()
