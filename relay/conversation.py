@@ -32,7 +32,7 @@ class Timing:
     last_delay: float = 30.0  # and never more than anything from 0 to this
     heartbeat: float | None = None  # None: as WELCOME says
     send: float = 20.0  # for a message to leave, before the connection is given up
-    answer: float = 30.0  # for an ACK or a SYNC_RESPONSE, before it asks again
+    answer: float = 30.0  # for an ACK or a SYNC_RESPONSE, before it asks again; for the latter when something is heard
     check: float = 300.0  # from one checksum to the next
 
 
@@ -52,7 +52,7 @@ class _Asked:
 
     revision: int = -2  # the one held when it was noticed
     times: int = 0
-    until: float | None = None  # when to ask again; None: nothing is asked
+    until: float | None = None  # when to ask again, once something is heard; None: nothing is asked
 
 
 class Conversation:
@@ -200,6 +200,7 @@ class Conversation:
             self._tell("message", message)
         elif revision is not None:
             self._change(message, now)
+        self._ask_again(now)
         self.tick(now)
 
     def _be(self, role: str | None) -> None:
@@ -268,12 +269,21 @@ class Conversation:
         """Ask for what follows the cursor; for everything where that did not help, and in the end hang up."""
         asked = self._asked
         asked.times = asked.times + 1 if asked.revision == self.replica.revision else 1
-        asked.revision, asked.until = self.replica.revision, now + self.timing.answer * self._patience
+        asked.revision, asked.until = self.replica.revision, now + self.timing.answer
         if asked.times > ASKS:
             self.hang_up = "the relay does not send what is missing"
             return
         self._stand("catching-up")
         self._say("SYNC_REQUEST", {} if anew or asked.times == ASKS else self.replica.cursor)
+
+    def _ask_again(self, now: float) -> None:
+        """Ask the same again where no answer came, as of a relay without its database, for as long as there is life.
+
+        Only when something was heard: while nothing is, the answer may be on its way, and would be sent twice.
+        """
+        if self._open and self._asked.until is not None and now >= self._asked.until:
+            self._asked.times -= 1
+            self._ask(now)
 
     def _error(self, mutation: Mutation | None, data: Row, now: float) -> None:
         retryable = data["retryable"] or data["code"] in RETRYABLE
@@ -307,10 +317,6 @@ class Conversation:
         """Do what is due."""
         if not self._open:
             return
-        if self._asked.until is not None and now >= self._asked.until:
-            # Of a relay without its database there is no answer: asked again, the same, for as long as there is life.
-            self._asked.times -= 1
-            self._ask(now)
         if self.outbox.in_flight is not None and now >= self._answer_by:
             self.outbox.disconnected()  # it goes out again, under its id
         if self._dead_at is not None and now >= self._dead_at:
@@ -331,7 +337,7 @@ class Conversation:
         """When `tick` is due again; None: only when something happens."""
         if not self._open:
             return None
-        due = [self._beat_at, self._dead_at, self._asked.until]
+        due = [self._beat_at, self._dead_at]
         due.append(self._answer_by if self.outbox.in_flight else self.outbox.deliver_at if self._synced else None)
         return min(at for at in due if at is not None)
 

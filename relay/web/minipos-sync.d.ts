@@ -19,7 +19,7 @@ export interface Timing {
   lastDelay?: number
   /** From one heartbeat to the next; as WELCOME says where it is missing. */
   heartbeat?: number
-  /** For an answer, before it asks again. 30 */
+  /** For an answer, before it asks again; for a state only when something else is heard. 30 */
   answer?: number
   /** From one checksum to the next. 300 */
   check?: number

@@ -582,6 +582,7 @@ class Conversation {
     } else if (revision !== undefined) {
       this.#change(message, now)
     }
+    this.#askAgain(now)
     this.tick(now)
   }
 
@@ -663,13 +664,24 @@ class Conversation {
     const asked = this.#asked
     asked.times = asked.revision === this.replica.revision ? asked.times + 1 : 1
     asked.revision = this.replica.revision
-    asked.until = now + this.timing.answer * this.#patience
+    asked.until = now + this.timing.answer
     if (asked.times > ASKS) {
       this.hangUp = 'the relay does not send what is missing'
       return
     }
     this.#stand('catching-up')
     this.#say('SYNC_REQUEST', anew || asked.times === ASKS ? {} : this.replica.cursor)
+  }
+
+  /**
+   * Ask the same again where no answer came, as of a relay without its database, for as long as there is life.
+   *
+   * Only when something was heard: while nothing is, the answer may be on its way, and would be sent twice.
+   */
+  #askAgain(now) {
+    if (!this.#open || this.#asked.until === null || now < this.#asked.until) return
+    this.#asked.times--
+    this.#ask(now)
   }
 
   #error(mutation, data, now) {
@@ -702,11 +714,6 @@ class Conversation {
   /** Do what is due. */
   tick(now) {
     if (!this.#open) return
-    if (this.#asked.until !== null && now >= this.#asked.until) {
-      // Of a relay without its database there is no answer: asked again, the same, for as long as there is life.
-      this.#asked.times--
-      this.#ask(now)
-    }
     if (this.outbox.inFlight && now >= this.#answerBy) this.outbox.disconnected() // it goes out again, under its id
     if (this.#deadAt !== null && now >= this.#deadAt) {
       this.hangUp = 'the relay gives no sign of life'
@@ -728,7 +735,7 @@ class Conversation {
   /** When `tick` is due again; null: only when something happens. */
   get deadline() {
     if (!this.#open) return null
-    const due = [this.#beatAt, this.#deadAt, this.#asked.until]
+    const due = [this.#beatAt, this.#deadAt]
     due.push(this.outbox.inFlight ? this.#answerBy : this.#synced ? this.outbox.deliverAt : null)
     return Math.min(...due.filter((at) => at !== null))
   }

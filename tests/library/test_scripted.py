@@ -327,15 +327,34 @@ async def test_a_state_that_arrives_slowly_is_waited_for_longer_each_time(
     language: str, scripted: ScriptedRelay
 ) -> None:
     async with driven(language, scripted.url, None, timing={"heartbeat": 0.5, "answer": 0.75}) as terminal:
-        for _ in range(3):
-            line = await scripted.line()
+        line = await scripted.line()
+        for _ in range(2):
             await line.welcomes()
-        # The first was given up after 1 s, the second after 1.5; this one has 2.5, and is not asked a second time.
+            left, line = line, await scripted.line()
+            await until(partial(getattr, left, "closed"))
+            await left.hears_no_more()  # asked twice, it would be sent twice
+        await line.welcomes()
+        # The first was given up after 1 s, the second after 1.5; this one has 2.5.
         await until(lambda: asyncio.get_running_loop().time() - line.opened > 1.7)
         await line.hears_no_more()
         await line.says("SYNC_RESPONSE", snapshot(4))
         await terminal.is_live(4)
-        await until(lambda: line.closed, what="as little patience as before, once it is live")
+        before = len(line.beats)
+        await until(lambda: line.closed)
+        assert len(line.beats) - before <= 3, "as little patience as before, once it is live"
+
+
+async def test_a_state_is_asked_for_again_when_something_else_is_heard_instead(
+    language: str, scripted: ScriptedRelay
+) -> None:
+    async with driven(language, scripted.url, None, timing={"heartbeat": 1.5, "answer": 1.0}):
+        line = await scripted.line()
+        await line.welcomes()
+        for _ in range(2):
+            await line.beats_again()
+            await line.hears_no_more()  # the time is over, but it may be on its way
+            await line.says("HEARTBEAT", {"response": True, "revision": 4, "head": 4})
+            assert (await line.hears("SYNC_REQUEST"))["data"] == {}
 
 
 async def test_a_heartbeat_above_what_it_holds_means_a_hole(language: str, scripted: ScriptedRelay) -> None:
