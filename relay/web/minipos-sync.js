@@ -334,6 +334,10 @@ class Outbox {
     return this.mutations.filter((one) => one.state === 'pending')
   }
 
+  has(mutation) {
+    return this.mutations.includes(mutation) || this.refused.includes(mutation)
+  }
+
   /** Nothing is on its way any more; what was goes out again. */
   disconnected() {
     this.inFlight = null
@@ -870,8 +874,9 @@ export class Terminal {
     const mutation = this.#talk.outbox.want(this.clientId, type, data, ifVersion, after)
     this.#settle()
     while (!mutation.stored) {
+      // Lost, or refused and dismissed: nobody writes it any more, and whoever waited would do so without a pause.
+      if (!this.#talk.outbox.has(mutation)) throw mutation.lost ?? new Error('the mutation could not be stored')
       await this.#saving
-      if (mutation.lost) throw mutation.lost
     }
     return mutation
   }

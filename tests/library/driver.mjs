@@ -50,6 +50,9 @@ const commands = {
   },
   nextOrderId: () => terminal.nextOrderId(),
   say: ({ data }) => terminal.say(data),
+  dismissAtOnce: () => {
+    terminal.on('refused', (mutation) => terminal.dismiss(mutation))
+  },
   dismiss: ({ id }) => terminal.dismiss(terminal.refused.find((one) => one.id === id)),
   // How long terminals wait that find nobody there.
   delays: async ({ url, count }) => {

@@ -58,6 +58,8 @@ class Driver:
                 return terminal.say(asked["data"])
             case "dismiss":
                 terminal.dismiss(next(one for one in terminal.refused if one.id == asked["id"]))
+            case "dismissAtOnce":
+                terminal.on("refused", terminal.dismiss)
             case "delays":
                 return await delays(asked["url"], asked["count"])
             case "report":

@@ -262,6 +262,26 @@ async def test_what_cannot_be_stored_fails_and_is_neither_shown_nor_sent(
     assert (report["pending"], report["revision"], set(report["view"]["tables"])) == ([again], 5, {"t1", "t2"})
 
 
+async def test_what_is_dismissed_before_it_is_stored_keeps_nobody_waiting(
+    scripted: ScriptedRelay, terminal: Driven
+) -> None:
+    line = await scripted.line()
+    await line.syncs(4)
+    refused = await terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 1})
+    await line.refuses(await line.hears("UPDATE_TABLE"), "CONFLICT", current=TABLE)
+    await terminal.reports(lambda r: r["refused"])
+    await terminal.do("dismissAtOnce")
+    first, second = await asyncio.gather(  # so that the one is being written when the other is wanted
+        terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 2}),
+        terminal.change("UPDATE_TABLE", "update", {"id": "t1", "seats": 3}, after=[refused]),
+        return_exceptions=True,
+    )
+    report = await terminal.report()
+    assert report["pending"] == [first]
+    assert [one["id"] for one in report["refused"]] == [refused]
+    assert not isinstance(second, TimeoutError)
+
+
 async def test_what_another_history_acknowledged_is_not_shown_any_more(
     scripted: ScriptedRelay, terminal: Driven
 ) -> None:
