@@ -56,12 +56,6 @@ SETTINGS = frozenset(
         "sessionTimeout",
     }
 )
-
-
-class _Changed(msgspec.Struct):
-    data: msgspec.Raw
-
-
 SESSION_MESSAGES = (
     "USER_LOGIN",
     "USER_LOGOUT",
@@ -126,22 +120,24 @@ def as_update(text: bytes) -> bytes:
 
 
 def has_all_settings(settings: str | bytes) -> bool:
-    """Whether these are settings, as JSON, that the app may be sent: they replace all of its own.
-
-    Only their names are read: people may write a value that Python does not take (a number of 5,000 digits).
-    """
-    try:
-        return msgspec.json.decode(settings, type=dict[str, msgspec.Raw]).keys() >= SETTINGS
-    except (msgspec.DecodeError, RecursionError):
-        return False
+    """Whether these are settings, as JSON, that the app may be sent: they replace all of its own."""
+    return _fields(settings).keys() >= SETTINGS
 
 
 def changes_all_settings(message: bytes) -> bool:
     """The same of the text of an UPDATE_SETTINGS."""
+    return has_all_settings(bytes(_fields(message).get("data", b"{}")))
+
+
+def _fields(text: str | bytes) -> dict[str, msgspec.Raw]:
+    """An object's fields, as they are written; none of what cannot be read even so, such as 3,000 levels.
+
+    People may write a value that Python does not take: a number of 5,000 digits.
+    """
     try:
-        return has_all_settings(bytes(msgspec.json.decode(message, type=_Changed).data))
+        return msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, RecursionError):
-        return False
+        return {}
 
 
 def members(lists: Mapping[str, str]) -> str:

@@ -18,9 +18,7 @@ from typing import NoReturn
 from .errors import Refusal
 
 MAX_DEPTH = 64
-MAX_VALUES = (
-    20_000  # of half a million, which a megabyte may hold, each is a step in Python: nobody is served meanwhile
-)
+MAX_VALUES = 20_000  # a megabyte may hold half a million, and each is a step in Python while nobody is served
 MAX_NUMBER_LENGTH = 400
 SAFE_DIGITS = 308  # a browser reads a number into a double
 MAX_EXPONENT = 40  # jsonb writes 1e300 out in full: 5 bytes that came in would go out as 301 to everybody
@@ -28,7 +26,7 @@ MAX_PATH_LENGTH = 200  # the sender chooses the keys, and the path is sent back
 
 _TOO_DEEP = f"objects and arrays may be nested {MAX_DEPTH} levels deep, not deeper"
 _SUSPECT_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-# A string without an end is one too: looked for anew at each of its quotes, it would cost time by the square.
+# A string without an end counts as one: looked for anew at each of its quotes, it would cost time by the square.
 _TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)'
 _STRING = re.compile(_TEXT, re.DOTALL)
 _TOKEN = re.compile(

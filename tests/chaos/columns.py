@@ -85,9 +85,7 @@ class Pace:
     """How fast changes come, and what is aimed at then."""
 
     pause: float  # seconds between two counts of each of a hundred tills
-    people: (
-        float  # at most, between two transactions of each of eight people; waiters and others make 30 changes a second
-    )
+    people: float  # at most, between two transactions of each of eight people; 30 changes a second are by others
     p50: float  # milliseconds from commit to terminal
     p99: float
 

@@ -38,12 +38,12 @@ _DISK_IS_FULL = """(atTheRequest) => {
     return add.call(this, value, 'client')  // which is there: a ConstraintError
   }
 }"""
-_CLOSE_DATABASES = """() => {
+_CLOSE_THE_DATABASE = """() => {
   const { transaction } = IDBDatabase.prototype
-  const closed = new Set()
+  let first = null
   IDBDatabase.prototype.transaction = function (...how) {
-    if (!closed.size) closed.add(this)
-    if (closed.has(this)) this.close()
+    first ??= this
+    if (first === this) this.close()
     return transaction.apply(this, how)
   }
 }"""
@@ -208,7 +208,7 @@ async def test_dishes_are_ordered_again_only_where_guests_are(floor: Floor) -> N
 
 async def test_a_database_that_the_browser_closed_is_opened_again(floor: Floor, windows: Windows) -> None:
     window = await floor.open()
-    await window.page.evaluate(_CLOSE_DATABASES)
+    await window.page.evaluate(_CLOSE_THE_DATABASE)
     await window.seat(4, 2)
     assert (await floor.agree(window))["tables"]["4"]["guests"] == 2
     assert windows.faults == []
